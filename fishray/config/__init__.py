@@ -1,0 +1,1 @@
+"""The settings of a sweep: frozen, complete, and checked before anything starts."""

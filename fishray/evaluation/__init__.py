@@ -1,0 +1,1 @@
+"""How good a predictor is on a split, and how sure that is."""

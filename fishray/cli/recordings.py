@@ -1,0 +1,103 @@
+"""Commands on recordings: simulate, ingest, inspect."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StorePath = Annotated[
+    Path, typer.Option("--store", help="The zarr store; made if it is missing.", metavar="STORE.zarr")
+]
+
+LOW_FRACTION = 0.1
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (simulate, ingest, inspect):
+        app.command()(command)
+
+
+def simulate(
+    out: Annotated[Path, typer.Argument(help="The video to write.", metavar="OUT.mp4")],
+    minutes: Annotated[float, typer.Option(help="Length of the recording.", min=0.05)] = 8.0,
+    fish: Annotated[int, typer.Option(help="Number of fish.", min=2)] = 6,
+    seed: Annotated[int, typer.Option(help="Another seed, another tank.", min=0)] = 0,
+) -> None:
+    """Film a simulated tank: schooling fish that display, chase and burst, with their true events as CSV beside it."""
+    from fishray.cli.progress import frame_progress
+    from fishray.config.tank import TankSettings
+    from fishray.simulate import simulate as simulate_tank
+
+    with frame_progress() as progress:
+        simulate_tank(
+            out,
+            TankSettings(minutes=minutes, fish=fish, seed=seed),
+            lambda done, total: progress("simulating a tank", done, total),
+        )
+    typer.echo(f"Next: fishray ingest {out} --store {out.with_suffix('.zarr')}")
+
+
+def ingest(
+    source: Annotated[
+        Path, typer.Argument(help="A video, a folder of images, or a speed series (.npy, .csv).", metavar="SOURCE")
+    ],
+    store: StorePath,
+    name: Annotated[str | None, typer.Option(help="Name of the recording; the source's by default.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Stored frame size; by default the shorter side gets 120 pixels.", metavar="HEIGHTxWIDTH"),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frame rate, where the source does not tell or is wrong.", min=0.001)
+    ] = None,
+    drop_placeholder: Annotated[
+        bool, typer.Option("--drop-placeholder", help="Drop the 0 that published speed series carry at their end.")
+    ] = False,
+) -> None:
+    """Chunk a recording into a zarr store: frames, and the speed at the source's own resolution."""
+    from fishray.cli.progress import frame_progress
+    from fishray.config.ingest import IngestSettings
+    from fishray.ingest.writing import ingest as ingest_source
+
+    settings = IngestSettings(size=_parse_size(size), fps=fps, drop_placeholder=drop_placeholder)
+    with frame_progress() as progress:
+        recording = ingest_source(
+            source,
+            store,
+            settings,
+            name,
+            lambda done, total: progress(f"ingesting {source.name}", done, total),
+            typer.echo,
+        )
+    frames = "speed alone" if recording.frame_size is None else "frames of {}x{}".format(*recording.frame_size)
+    typer.echo(
+        f"{recording.name}: {recording.frame_count} frames at {recording.fps:g} fps, {frames}\n"
+        f"Next: fishray inspect {store}"
+    )
+
+
+def inspect(
+    store: Annotated[Path, typer.Argument(help="The zarr store.", metavar="STORE.zarr")],
+    horizon: Annotated[int, typer.Option(help="Look-ahead of the label rule, in frames.", min=1)] = 45,
+    range_threshold: Annotated[float, typer.Option(help="Least range of speed within the horizon.")] = 0.001,
+) -> None:
+    """Say what a store holds: recordings, their sizes, speeds and share of positive labels."""
+    from rich.console import Console
+
+    from fishray.cli.printing import print_inspection
+    from fishray.signals.quality import inspect_store
+    from fishray.store import open_store
+
+    facts = inspect_store(open_store(store), horizon, LOW_FRACTION, range_threshold)
+    rule = f"horizon {horizon} frames, range_threshold {range_threshold:g}"
+    print_inspection(facts, str(store), rule, Console())
+
+
+def _parse_size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, width = text.lower().partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise typer.BadParameter(f"{text!r}: write HEIGHTxWIDTH, for example 120x160", param_hint="--size")
+    return int(height), int(width)

@@ -1,0 +1,231 @@
+"""Read a sweep file (YAML 1.2) and report every fault at once, each with its line."""
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from fishray.config.sweep import Sweep
+from fishray.errors import SettingError, SweepFileError
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that is wrong in a sweep file."""
+
+    line: int
+    key: str
+    message: str
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """Read and check a sweep file.
+
+    Parameters
+    ----------
+    path
+        A YAML 1.2 file; ``name`` defaults to its stem.
+    overrides
+        Settings that replace the file's: ``data.store=mine.zarr``.
+
+    Raises
+    ------
+    SweepFileError
+        With every fault: its line, its key, what is allowed and the nearest known name.
+    SettingError
+        For an override that is not ``key=value``.
+    """
+    data, lines, faults = _read(path)
+    for override in overrides:
+        key, value = parse_override(override)
+        _replace(data, lines, key, value)
+    data.setdefault("name", path.stem)
+    _name_models(data.get("families"))
+    try:
+        sweep = Sweep.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        faults += [_fault(details, data, lines) for details in error.errors()]
+        sweep = None
+    if faults or sweep is None:
+        raise SweepFileError(_table(path, faults))
+    return sweep
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Split ``key=value`` and read the value as YAML.
+
+    Raises
+    ------
+    SettingError
+        Without ``=``, or where the value is not YAML.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingError(f"--set {override}: write it as key=value, for example --set search.max_epochs=3")
+    try:
+        return key, YAML(typ="safe", pure=True).load(text)
+    except MarkedYAMLError as error:
+        raise SettingError(f"--set {override}: the value is not YAML ({error.problem})") from error
+
+
+def dump_sweep(sweep: Sweep, path: Path, **extra: Any) -> None:
+    """Write a resolved sweep, every default included, with more keys ahead of it (versions, fingerprint)."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    with path.open("w") as file:
+        yaml.dump({**extra, **sweep.model_dump(mode="json", exclude_none=True)}, file)
+
+
+def nearest(word: str, allowed: Sequence[str]) -> str | None:
+    """The allowed word that a misspelt one most likely means."""
+    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int], list[Fault]]:
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SweepFileError(f"no sweep file at {path}; shipped ones are in sweeps/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SweepFileError(f"{path} cannot be read as text ({error})") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SweepFileError(_table(path, [Fault(line, "", f"not YAML: {error.problem}")])) from error
+    if not isinstance(root, MappingNode):
+        raise SweepFileError(_table(path, [Fault(1, "", "a sweep is a mapping of settings; see sweeps/small.yaml")]))
+    lines: dict[Path_, int] = {}
+    faults: list[Fault] = []
+    return _plain(root, (), yaml, lines, faults), lines, faults
+
+
+def _plain(node: Node, path: Path_, yaml: YAML, lines: dict[Path_, int], faults: list[Fault]) -> Any:
+    """Turn a YAML node into plain data, noting the line of every key and every duplicate."""
+    if isinstance(node, MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in mapping:
+                first = lines[(*path, key)]
+                faults.append(Fault(line, _dotted((*path, key)), f"stands twice; first on line {first}"))
+                continue
+            lines[(*path, key)] = line
+            mapping[key] = _plain(value_node, (*path, key), yaml, lines, faults)
+        return mapping
+    if isinstance(node, SequenceNode):
+        for index, item in enumerate(node.value):
+            lines[(*path, index)] = item.start_mark.line + 1
+        return [_plain(item, (*path, index), yaml, lines, faults) for index, item in enumerate(node.value)]
+    value = yaml.constructor.construct_object(node)
+    return value if isinstance(value, str | int | float | bool | None) else str(node.value)
+
+
+def _name_models(families: Any) -> None:
+    """Let a family called after its model leave out ``model``."""
+    for name, family in families.items() if isinstance(families, dict) else ():
+        if isinstance(family, dict):
+            family.setdefault("model", name)
+
+
+def _replace(data: dict[str, Any], lines: dict[Path_, int], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    target = data
+    for part in parents:
+        child = target.get(part)
+        if not isinstance(child, dict):
+            child = target[part] = {}
+        target = child
+    target[last] = value
+    path = tuple(key.split("."))
+    for known in [known for known in lines if known[: len(path)] == path]:
+        del lines[known]
+    lines[path] = 0
+
+
+def _fault(details: ErrorDetails, data: Any, lines: dict[Path_, int]) -> Fault:
+    path = _path_in(data, details)
+    message = details["msg"]
+    context = details.get("ctx", {})
+    allowed, got = context.get("allowed"), context.get("got")
+    if details["type"] == "extra_forbidden":
+        message, got = "unknown setting", str(path[-1])
+        allowed = _known_settings(path[:-1])
+    elif details["type"] == "missing":
+        message = "is missing"
+    elif details["type"] == "value_error":
+        message = str(context["error"])
+    elif details["type"] == "too_short":
+        message = "is empty; give at least one"
+    elif details["type"] == "literal_error":
+        message = f"{details['input']!r} is not allowed; one of {context['expected']}"
+    elif not context.get("allowed") and details["type"] != "fishray":
+        message = f"{details['input']!r}: {message[0].lower()}{message[1:]}"
+    if allowed and got is not None:
+        close = nearest(got, allowed)
+        message += f"; did you mean {close}?" if close else f"; one of {', '.join(allowed)}"
+    return Fault(_line(path, lines), _dotted(path), message)
+
+
+def _path_in(data: Any, details: ErrorDetails) -> Path_:
+    """The part of an error's location that names keys of the file."""
+    path: list[str | int] = []
+    missing = details["type"] == "missing"
+    for part in details["loc"]:
+        if isinstance(data, dict) and (part in data or missing):
+            data = data.get(str(part))
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _known_settings(path: Path_) -> list[str]:
+    """The settings allowed at a place of the sweep file."""
+    kind: Any = Sweep
+    for part in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(part)].annotation
+        kind = next((found for found in _models_in(kind)), None)
+    return list(kind.model_fields) if kind else []
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _line(path: Path_, lines: dict[Path_, int]) -> int:
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _dotted(path: Path_) -> str:
+    return ".".join(map(str, path))
+
+
+def _table(path: Path, faults: list[Fault]) -> str:
+    width = max((len(fault.key) for fault in faults), default=0)
+    rows = [
+        f"  {f'line {fault.line}' if fault.line else '--set':<9}{fault.key:<{width}}  {fault.message}"
+        for fault in sorted(faults)
+    ]
+    count = f"{len(faults)} fault{'s' if len(faults) != 1 else ''}"
+    return "\n".join([f"{path}: {count}", *rows])

@@ -1,0 +1,99 @@
+"""Score any predictor on a split."""
+
+import csv
+from collections.abc import Sequence as Collection
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fishray.errors import RecordingError
+from fishray.predictors.base import Predictor
+from fishray.runs import Predictions
+from fishray.sequences import Sequence
+from fishray.sequences.splits import valid_labels
+from fishray.signals.targets import UNDEFINED
+from fishray.store import Recording, Store
+
+
+def predict_split(predictor: Predictor, sequences: Collection[Sequence]) -> NDArray[np.float64]:
+    """Probability of every valid frame, sequence after sequence; shape (N,)."""
+    return np.concatenate([predictor.predict(sequence)[sequence.valid] for sequence in sequences])
+
+
+def gather(sequences: Collection[Sequence], probability: dict[str, NDArray[np.float64]]) -> Predictions:
+    """Predictions of several predictors on a split, with the labels and the place of each frame.
+
+    Parameters
+    ----------
+    probability
+        Shape (N,) for each predictor, as `predict_split` gives it.
+    """
+    names = tuple(dict.fromkeys(sequence.recording for sequence in sequences))
+    frames = [np.flatnonzero(sequence.valid) for sequence in sequences]
+    return Predictions(
+        label=valid_labels(sequences),
+        recording=names,
+        recording_index=np.concatenate(
+            [np.full(len(f), names.index(s.recording), np.int32) for s, f in zip(sequences, frames, strict=True)]
+        ),
+        frame=np.concatenate([s.start + f for s, f in zip(sequences, frames, strict=True)]),
+        probability={name: values.astype(np.float32) for name, values in probability.items()},
+    )
+
+
+def write_predictions_csv(predictor: Predictor, store: Store, out: Path, frame_size: tuple[int, int] | None) -> int:
+    """Judge every frame of a store's recordings and write a table: recording, frame, time_s, probability.
+
+    Parameters
+    ----------
+    out
+        Written whole or not at all.
+    frame_size
+        Height and width of the frames that the predictor was trained on; None where it reads none.
+
+    Returns
+    -------
+    Number of frames judged. Those without a whole look-back behind them are left out.
+
+    Raises
+    ------
+    RecordingError
+        If a recording has no frames, or frames of another size.
+    """
+    recordings = [store.recording(name) for name in store.names]
+    for recording in recordings:
+        _check_frames(recording, frame_size, store)
+    part = out.with_name(out.name + ".part")
+    rows = 0
+    with part.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["recording", "frame", "time_s", "probability"])
+        for recording in recordings:
+            probability = predictor.predict(_whole(recording, predictor))
+            for frame in np.flatnonzero(np.isfinite(probability)):
+                time_s = f"{frame / recording.fps:.3f}"
+                writer.writerow([recording.name, int(frame), time_s, f"{probability[frame]:.6g}"])
+                rows += 1
+    part.replace(out)
+    return rows
+
+
+def _check_frames(recording: Recording, frame_size: tuple[int, int] | None, store: Store) -> None:
+    if frame_size is None:
+        return
+    wanted = "{}x{}".format(*frame_size)
+    if recording.frame_size is None:
+        raise RecordingError(f"{recording.name} of {store.path} holds speed alone; this trial reads frames of {wanted}")
+    if recording.frame_size != frame_size:
+        raise RecordingError(
+            f"{recording.name} of {store.path} has frames of {recording.frame_size[0]}x{recording.frame_size[1]}, this "
+            f"trial reads {wanted}; ingest it with --size {wanted}"
+        )
+
+
+def _whole(recording: Recording, predictor: Predictor) -> Sequence:
+    """A whole recording without labels."""
+    frames = recording.read_frames(0, recording.frame_count) if predictor.reads.frames else None
+    label = np.full(recording.frame_count, UNDEFINED, np.int8)
+    return Sequence(recording.name, 0, recording.fps, recording.speed, label, frames, predictor.reads.look_back)

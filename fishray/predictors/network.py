@@ -1,0 +1,193 @@
+"""What all trained networks share: normalisation, prediction in every mode, saving and loading."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Collection
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fishray.config.trial import ConvLstmSettings, LstmSettings, TrialConfig, TrialSettings
+from fishray.errors import RunError
+from fishray.predictors.base import Mode, Predictor, Reads
+from fishray.predictors.convlstm import ConvLstmNetwork
+from fishray.predictors.inputs import DIFFERENCE, Inputs, SequenceInputs, stack
+from fishray.predictors.recurrent import RecurrentNetwork
+from fishray.sequences import Sequence
+
+Network = RecurrentNetwork | ConvLstmNetwork
+
+CHUNK_STEPS = 64
+CROPS_AT_ONCE = 32
+SCALE_FRAMES = 512
+
+
+class NetworkPredictor(Predictor):
+    """A trained network with everything it needs to predict.
+
+    Parameters
+    ----------
+    config
+        The trial's.
+    look_back
+        In frames.
+    network
+        Its weights; made anew from the settings when left out.
+    """
+
+    modes: ClassVar[tuple[Mode, ...]] = ("clip", "dense", "stateful")
+
+    def __init__(self, config: TrialConfig, look_back: int, network: Network | None = None):
+        self.config = config
+        self.look_back = look_back
+        self.network = network or build_network(config.settings)
+
+    @property
+    def settings(self) -> TrialSettings:
+        """The trial's settings."""
+        return self.config.settings
+
+    @property
+    def reads(self) -> Reads:
+        """Frames for a ConvLSTM; the speed for an LSTM, and for a ConvLSTM that has it fused in."""
+        settings = self.settings
+        if isinstance(settings, ConvLstmSettings):
+            return Reads(speed=settings.fuse_speed, frames=True, look_back=self.look_back)
+        return Reads(speed=True, frames=False, look_back=self.look_back)
+
+    @property
+    def own_mode(self) -> Mode:
+        """As it was trained: clip by clip, or with a state carried along."""
+        return "clip" if self.settings.mode == "clip" else "stateful"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    def inputs(self, sequence: Sequence) -> SequenceInputs:
+        """A sequence as this network reads it."""
+        return sequence_inputs(self.settings, sequence, self.device)
+
+    @torch.no_grad()
+    def predict(
+        self, sequence: Sequence, mode: Mode | None = None, inputs: SequenceInputs | None = None
+    ) -> NDArray[np.float64]:
+        """Probability per frame, shape (T,); `inputs` saves preparing them again."""
+        inputs = inputs or self.inputs(sequence)
+        run = {"clip": self._clips, "dense": self._crops, "stateful": self._stateful}[mode or self.own_mode]
+        probability = np.full(sequence.frame_count, np.nan)
+        self.network.eval()
+        for frames, logits in run(inputs):
+            inside = frames < sequence.frame_count
+            probability[frames[inside]] = torch.sigmoid(logits.double()).cpu().numpy()[inside]
+        probability[: self.look_back - 1] = np.nan
+        return probability
+
+    def _clips(self, inputs: SequenceInputs) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Each frame from a clip of its own."""
+        step = self.settings.frames_per_step
+        length = self.look_back // step * step
+        ends = np.arange(self.look_back - 1, inputs.frame_count)
+        for group in np.array_split(ends, max(1, len(ends) // CROPS_AT_ONCE)):
+            logits, _ = self.network(stack([inputs.take(int(end) - length + 1, length) for end in group]), None)
+            yield group, logits[:, -1]
+
+    def _crops(self, inputs: SequenceInputs) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Crops as in dense training: a warm-up of one look-back, then judged steps."""
+        step = self.settings.frames_per_step
+        warm_up_steps = self.look_back // step
+        judged_steps = max(1, self.settings.judged_frames // step)
+        length = (warm_up_steps - 1 + judged_steps) * step
+        for phase in range(step):
+            for start in range(phase, inputs.frame_count - warm_up_steps * step + 1, judged_steps * step):
+                logits, _ = self.network(inputs.take(start, length), None)
+                steps = np.arange(warm_up_steps - 1, logits.shape[1])
+                yield start + (steps + 1) * step - 1, logits[0, warm_up_steps - 1 :]
+
+    def _stateful(self, inputs: SequenceInputs) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """One pass with the state carried along; the phases of a step side by side as a batch."""
+        step = self.settings.frames_per_step
+        state: Any = None
+        length = CHUNK_STEPS * step
+        for start in range(0, inputs.frame_count, length):
+            phases = [phase for phase in range(step) if start + phase < inputs.frame_count]
+            if len(phases) < step:  # the rest is shorter than a step: no whole step ends in it
+                return
+            chunk = stack([inputs.take(start + phase, length, fresh=start == 0) for phase in phases])
+            logits, state = self.network(chunk, state)
+            ends = start + np.arange(1, CHUNK_STEPS + 1) * step - 1
+            for phase in phases:
+                yield ends + phase, logits[phase]
+
+    def save(self, path: Path, **arrays: NDArray[np.float32]) -> None:
+        """Write weights, settings and look-back as one safetensors file, with more arrays beside them."""
+        tensors = {f"network.{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
+        extra = {f"array.{key}": torch.from_numpy(value) for key, value in arrays.items()}
+        metadata = {"config": self.config.model_dump_json(), "look_back": str(self.look_back)}
+        part = path.with_suffix(".part")
+        save_file(tensors | extra, part, metadata)
+        part.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        RunError
+            If it is missing or damaged.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata()
+                weights = {
+                    key.removeprefix("network."): file.get_tensor(key)
+                    for key in file.keys()  # noqa: SIM118  (not a mapping)
+                    if key.startswith("network.")
+                }
+        except (OSError, SafetensorError) as error:
+            raise RunError(f"no usable weights at {path} ({error})") from error
+        predictor = cls(TrialConfig.model_validate_json(metadata["config"]), int(metadata["look_back"]))
+        predictor.network.load_state_dict(weights)
+        return predictor
+
+
+def build_network(settings: TrialSettings) -> Network:
+    """A network with fresh weights."""
+    if isinstance(settings, LstmSettings):
+        return RecurrentNetwork(settings)
+    return ConvLstmNetwork(settings)
+
+
+def sequence_inputs(settings: TrialSettings, sequence: Sequence, device: torch.device) -> SequenceInputs:
+    """A sequence as a network with these settings reads it."""
+    downsample = settings.downsample if isinstance(settings, ConvLstmSettings) else None
+    return SequenceInputs(sequence, downsample, device)
+
+
+def normalise_by(network: Network, train: Collection[Sequence], inputs: Collection[SequenceInputs]) -> None:
+    """Take the scales of a network's inputs from the train split."""
+    speed = np.concatenate([sequence.speed for sequence in train])
+    network.speed_scale.set(float(speed.mean()), float(speed.std()))
+    if isinstance(network, ConvLstmNetwork):
+        squares = [_mean_square_difference(each) for each in inputs]
+        network.difference_scale.set(0.0, float(np.mean(squares)) ** 0.5)
+
+
+def _mean_square_difference(inputs: SequenceInputs) -> float:
+    """Over frames spread evenly in time."""
+    starts = np.linspace(0, inputs.frame_count - 2, min(SCALE_FRAMES, inputs.frame_count - 1)).astype(int)
+    pixels = [_pixels(inputs.take(int(start), 2, fresh=False)) for start in starts]
+    return float(torch.stack([each[0, -1, DIFFERENCE].square().mean() for each in pixels]).mean())
+
+
+def _pixels(inputs: Inputs) -> Tensor:
+    if inputs.pixels_btchw is None:
+        raise ValueError("these inputs hold speed alone")
+    return inputs.pixels_btchw

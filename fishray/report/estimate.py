@@ -1,0 +1,101 @@
+"""What a sweep has cost, and how long the rest of it takes: both from its epochs as measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from fishray.config.sweep import Sweep
+from fishray.runs import RunState, TrialState
+
+OVER = ("finished", "stopped", "failed")
+MOST_OVERHEAD = 4.0
+"""Bound on the stretch by start-up so far, which is all there is to see at the very beginning."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Time that training took, and what training every trial to the last epoch would have taken."""
+
+    cpu_hours: float
+    full_cpu_hours: float
+
+
+def training_cost(state: RunState, sweep: Sweep) -> Cost:
+    """Add up the CPU time of training; a trial without an epoch counts in full training as its family's mean.
+
+    Parameters
+    ----------
+    state
+        The journal, folded.
+    sweep
+        The sweep, resolved.
+    """
+    spent_s = full_s = 0.0
+    for name in sweep.families:
+        trials = _of_family(state, name)
+        means_s = [fmean(cpu_s) for trial in trials if (cpu_s := _epochs_cpu_s([trial]))]
+        spent_s += sum(_epochs_cpu_s(trials))
+        if means_s:
+            full_s += fmean(means_s) * len(trials) * sweep.search.max_epochs
+    return Cost(spent_s / 3600, full_s / 3600)
+
+
+def seconds_left(state: RunState, sweep: Sweep) -> float | None:
+    """Estimate how long a sweep still takes after its last event [s].
+
+    Of n trials of a family, about n / reduction_factor^k pass the k-th rung (Li et al. 2020). What is left of their
+    epochs is spread over the CPUs, and stretched by what start-up and waiting have cost so far.
+
+    Parameters
+    ----------
+    state
+        The journal, folded.
+    sweep
+        The sweep, resolved.
+
+    Returns
+    -------
+    None while a family that still has work has no measured epoch.
+    """
+    spent_s = left_s = 0.0
+    demand = 0
+    for name, family in sweep.families.items():
+        trials = _of_family(state, name)
+        cpu_s = _epochs_cpu_s(trials)
+        spent_s += sum(cpu_s)
+        going_on = family.trials - sum(trial.status in OVER for trial in trials)
+        if not going_on:
+            continue
+        if not cpu_s:
+            return None
+        left_s += _epochs_left(trials, family.trials, sweep) * fmean(cpu_s)
+        demand += going_on * family.resources.cpus
+    if not left_s:
+        return 0.0
+    cpus: int = state.facts.get("cpus", 1)
+    wall_s: float = state.updated_s - state.facts.get("time", state.started_s)
+    overhead = min(MOST_OVERHEAD, max(1.0, wall_s * cpus / spent_s))
+    return left_s / min(cpus, demand) * overhead
+
+
+def _of_family(state: RunState, name: str) -> list[TrialState]:
+    return [trial for trial in state.trials.values() if trial.config.family == name]
+
+
+def _epochs_cpu_s(trials: Sequence[TrialState]) -> list[float]:
+    """CPU time of every epoch run [s]."""
+    return [result["epoch_s"] * result["cpus"] for trial in trials for result in trial.results.values()]
+
+
+def _epochs_left(trials: Sequence[TrialState], count: int, sweep: Sweep) -> float:
+    """Epochs that a family is expected still to run, at least half of one; these of its trials have begun.
+
+    One trial at least goes to the end, as the first at a rung has nobody to lose against.
+    """
+    entering = count - sum(trial.status == "failed" for trial in trials)
+    expected = previous = 0
+    for rung in sweep.search.rungs:
+        beyond = sum(trial.epochs > previous for trial in trials)
+        expected += max(entering, beyond) * (rung - previous)
+        entering, previous = -(-entering // sweep.search.reduction_factor), rung
+    return max(0.5, expected - sum(trial.epochs for trial in trials))

@@ -1,0 +1,332 @@
+"""Train one network, epoch by epoch; knows nothing of Ray, stores or progress bars.
+
+An epoch is `steps_per_epoch` optimiser steps on batches that depend on (seed, epoch) alone, so that a trial resumed at
+an epoch's border goes on exactly as if it had never stopped.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+
+from fishray.augment import Transform, pixel_transform, speed_transform
+from fishray.config.trial import LstmSettings, TrialConfig, TrialSettings
+from fishray.errors import ResourceError
+from fishray.evaluation.metrics import has_collapsed, roc_auc, scores
+from fishray.predictors.inputs import Inputs, stack
+from fishray.predictors.network import Network, NetworkPredictor, build_network, normalise_by, sequence_inputs
+from fishray.sequences import Sequences
+from fishray.sequences.sampling import Batch, Crop, Sampling
+from fishray.sequences.splits import valid_labels
+from fishray.signals.targets import UNDEFINED
+
+OVERFIT_AUC = 0.99
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one epoch gave."""
+
+    epoch: int
+    loss: float
+    validation_auc: float
+    validation_average_precision: float
+    validation_youden_j: float
+    best_epoch: int
+    collapsed: bool
+    labels_per_s: float
+    epoch_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+Report = Callable[[Score], bool]
+"""Told every epoch's score; answers whether to go on."""
+
+
+def choose_device(gpus: float) -> torch.device:
+    """The GPU if one was asked for, else the CPU.
+
+    Raises
+    ------
+    ResourceError
+        If a GPU was asked for and torch can use none: never a silent run on the CPU.
+    """
+    if gpus <= 0:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ResourceError(
+            "a GPU was asked for, but torch can use none here; set resources: {gpus: 0}, or install a torch built for "
+            "this machine's driver"
+        )
+    return torch.device("cuda")
+
+
+class Trainer:
+    """One network in training.
+
+    Parameters
+    ----------
+    config
+        The trial's settings and seed.
+    data
+        Its splits; the test split is not touched.
+    device
+        See `choose_device`.
+    metric
+        Which validation score decides the best epoch.
+    """
+
+    def __init__(
+        self, config: TrialConfig, data: Sequences, device: torch.device, metric: str = "validation_auc"
+    ) -> None:
+        self.config = config
+        self.epoch = 0
+        self.best_epoch = 0
+        self.best_value = -math.inf
+        self._metric = metric
+        self._data = data
+        self._device = device
+        self._labels = valid_labels(data.validation)
+        settings = config.settings
+        look_back = data.train[0].look_back
+        self._train_inputs = [sequence_inputs(settings, sequence, device) for sequence in data.train]
+        self._validation_inputs = [sequence_inputs(settings, sequence, device) for sequence in data.validation]
+        judged = settings.judged_frames if settings.mode == "dense" else 0
+        self.sampling = Sampling(data.train, look_back, settings.frames_per_step, judged)
+        torch.manual_seed(config.seed)
+        self.network = build_network(settings).to(device)
+        normalise_by(self.network, data.train, self._train_inputs)
+        self.average = AveragedModel(self.network, avg_fn=_ema(settings.ema_decay), use_buffers=True)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        averaged: Network = self.average.module  # type: ignore[assignment]  (a copy of self.network)
+        self.predictor = NetworkPredictor(config, look_back, averaged)
+        self._class_weights = class_weights(valid_labels(data.train), settings.class_weight)
+        self._augment = _augmentation(settings, self.network)
+        self._steps = 0
+
+    def run_epoch(self, best_path: Path | None = None) -> Score:
+        """Train for one epoch, judge the averaged weights on validation, and keep them if they are the best so far.
+
+        Parameters
+        ----------
+        best_path
+            Where the best epoch's predictor goes, with its validation probabilities beside it.
+        """
+        settings = self.config.settings
+        began_s = time.perf_counter()
+        self.epoch += 1
+        torch.manual_seed(_epoch_seed(self.config.seed, self.epoch))
+        batches = self.sampling.batches(settings.batch_size, settings.steps_per_epoch, self.config.seed, self.epoch)
+        losses, labels = self._train(batches)
+        trained_s = time.perf_counter()
+        probability = self.validation_probability()
+        found = scores(self._labels, probability)
+        values = {f"validation_{name}": value for name, value in found.items()}
+        collapsed = has_collapsed(probability)
+        if values[self._metric] > self.best_value:
+            self.best_epoch, self.best_value = self.epoch, values[self._metric]
+            if best_path:
+                self.predictor.save(best_path, validation_probability=probability.astype(np.float32))
+        return Score(
+            epoch=self.epoch,
+            loss=losses,
+            best_epoch=self.best_epoch,
+            collapsed=collapsed,
+            labels_per_s=labels / (trained_s - began_s),
+            epoch_s=time.perf_counter() - began_s,
+            **values,
+        )
+
+    def validation_probability(self) -> NDArray[np.float64]:
+        """Probability of every valid validation frame, shape (N,)."""
+        pairs = zip(self._data.validation, self._validation_inputs, strict=True)
+        return np.concatenate([self.predictor.predict(s, inputs=i)[s.valid] for s, i in pairs])
+
+    def overfit(self, count: int, report: Callable[[int, float, float], None], max_steps: int = 2000) -> float:
+        """Learn a few clips by heart, to see that network and gradients work.
+
+        Parameters
+        ----------
+        count
+            Clips, half of them positive.
+        report
+            Told step, loss and training AUC.
+
+        Returns
+        -------
+        Training AUC; stops once it reaches 0.99.
+        """
+        clips = self.sampling.clips(count, self.config.seed)
+        label_bs = np.full((len(clips), clips[0].length // self.config.settings.frames_per_step), UNDEFINED, np.int8)
+        ends = [self._data.train[clip.sequence].label[clip.start + clip.length - 1] for clip in clips]
+        label_bs[:, -1] = ends
+        batch = Batch(clips, label_bs)
+        auc = 0.0
+        for step in range(0, max_steps, 20):
+            loss, _ = self._train(iter([batch] * 20))
+            self.network.eval()
+            with torch.no_grad():
+                logits, _ = self.network(self._inputs(clips), None)
+            auc = roc_auc(np.array(ends), logits[:, -1].float().cpu().numpy())
+            report(step + 20, loss, auc)
+            if auc >= OVERFIT_AUC:
+                break
+        return auc
+
+    def save(self, path: Path) -> None:
+        """Write everything that the next epoch depends on as one file, whole or not at all."""
+        tensors = {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        for index, slots in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in slots.items()}
+        progress = {
+            "epoch": self.epoch, "best_epoch": self.best_epoch, "best_value": self.best_value, "steps": self._steps,
+        }  # fmt: skip
+        part = path.with_suffix(".part")
+        contiguous = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        save_file(contiguous, part, {"progress": json.dumps(progress)})
+        part.rename(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            progress = json.loads(file.metadata()["progress"])
+        self.epoch, self._steps = progress["epoch"], progress["steps"]
+        self.best_epoch, self.best_value = progress["best_epoch"], progress["best_value"]
+        self.average.load_state_dict(_below(tensors, "average."))
+        self.network.load_state_dict(_below(tensors, "network."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _below(tensors, "optimiser.").items():
+            index, slot = name.split(".", 1)
+            state.setdefault(int(index), {})[slot] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+
+    def _train(self, batches: Iterator[Batch]) -> tuple[float, int]:
+        """One optimiser step per batch; mean loss and number of labels."""
+        self.network.train()
+        losses, labels = [], 0
+        for batch in batches:
+            label_bs = torch.from_numpy(batch.label_bs).to(self._device)
+            judged = label_bs != UNDEFINED
+            with self._autocast():
+                logits_bs, _ = self.network(self._augmented(self._inputs(batch.crops)), None)
+            weight = self._class_weights.to(self._device)[label_bs.clamp(min=0).long()] * judged
+            each = functional.binary_cross_entropy_with_logits(
+                logits_bs.float(), label_bs.clamp(min=0).float(), weight, reduction="sum"
+            )
+            loss = each / judged.sum()
+            self._step(loss)
+            losses.append(loss.detach())
+            labels += int(judged.sum())
+        return float(torch.stack(losses).mean()), labels
+
+    def _step(self, loss: Tensor) -> None:
+        settings = self.config.settings
+        warm = min(1.0, (self._steps + 1) / max(1, settings.warmup_steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.learning_rate * warm
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
+        self.optimiser.step()
+        self.average.update_parameters(self.network)
+        self._steps += 1
+
+    def _inputs(self, crops: tuple[Crop, ...]) -> Inputs:
+        return stack([self._train_inputs[crop.sequence].take(crop.start, crop.length) for crop in crops])
+
+    def _augmented(self, inputs: Inputs) -> Inputs:
+        speed, pixels = self._augment
+        speed_bt = speed(inputs.speed_bt) if speed else inputs.speed_bt
+        pixels_btchw = inputs.pixels_btchw
+        if pixels and pixels_btchw is not None:
+            pixels_btchw = torch.stack([pixels(crop) for crop in pixels_btchw])
+        return Inputs(speed_bt, pixels_btchw)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        precision = self.config.settings.precision
+        if precision == "bfloat16" or (precision == "auto" and self._device.type == "cuda"):
+            return torch.autocast(self._device.type, torch.bfloat16)
+        return nullcontext()
+
+
+def fit(
+    config: TrialConfig, data: Sequences, out: Path, report: Report, device: torch.device, max_epochs: int
+) -> Score:
+    """Train one trial in this process.
+
+    Parameters
+    ----------
+    config, data
+        The trial and its splits.
+    out
+        A directory; gets ``best``, the predictor of the best validation epoch.
+    report
+        Told every epoch's score; answers whether to go on.
+    device, max_epochs
+        Where, and for how long.
+
+    Returns
+    -------
+    The last epoch's score.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(config, data, device)
+    while True:
+        score = trainer.run_epoch(out / "best")
+        if not report(score) or score.epoch >= max_epochs:
+            return score
+
+
+def class_weights(label: NDArray[np.int8], exponent: float) -> Tensor:
+    """Weights of the negative and the positive class, shape (2,), with mean 1 over the labels.
+
+    Each is (inverse frequency) to the power `exponent`: 0 gives none, 1 balances the classes.
+    """
+    share = np.array([np.mean(label == 0), np.mean(label == 1)])
+    weight = share**-exponent
+    return torch.tensor(weight / (share * weight).sum(), dtype=torch.float32)
+
+
+def _augmentation(settings: TrialSettings, network: Network) -> tuple[Transform | None, Transform | None]:
+    """Transforms of speed and of pixels."""
+    if isinstance(settings, LstmSettings):
+        return speed_transform(settings.augment, settings.noise * float(network.speed_scale.std)), None
+    return None, pixel_transform(settings.augment)
+
+
+def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """Exponential average whose decay grows from 0, so that the first steps do not linger."""
+
+    def update(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
+        keep = min(decay, (1 + float(count)) / (10 + float(count)))
+        return average + (1 - keep) * (value - average)
+
+    return update
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _below(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,80 @@
+"""What a sweep would run, without running it."""
+
+from dataclasses import dataclass
+
+from fishray.config.sweep import Sweep
+from fishray.config.trial import TrialConfig
+from fishray.predictors.network import build_network
+from fishray.sequences.splits import valid_labels
+from fishray.tuning.node import Node, gpu_share
+from fishray.tuning.preparation import Prepared
+from fishray.tuning.space import draw_trial
+
+
+@dataclass(frozen=True)
+class FamilyPlan:
+    """The trials of one family."""
+
+    name: str
+    model: str
+    trials: int
+    parameters: tuple[int, int]
+    """Fewest and most weights of a trial."""
+    steps_per_epoch: tuple[int, int]
+    cpus: int
+    gpus: float
+    at_once: int
+    """Trials of this family that fit on this machine at the same time."""
+    first: TrialConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep before it starts."""
+
+    sweep: Sweep
+    node: Node
+    recordings: tuple[str, ...]
+    fingerprint: str
+    families: tuple[FamilyPlan, ...]
+    valid_frames: dict[str, tuple[int, float]]
+    """Valid frames and share of positives by split."""
+
+
+def describe(prepared: Prepared) -> Plan:
+    """Draw every trial and build every network once, to say what would run."""
+    sweep, sequences = prepared.sweep, prepared.sequences
+    labels = {split: valid_labels(sequences.split(split)) for split in sweep.data.split.parts}
+    return Plan(
+        sweep=sweep,
+        node=prepared.node,
+        recordings=tuple(recording.name for recording in prepared.recordings),
+        fingerprint=prepared.fingerprint,
+        families=tuple(_family(sweep, name, prepared.node) for name in sweep.families),
+        valid_frames={split: (len(label), float(label.mean())) for split, label in labels.items()},
+    )
+
+
+def _family(sweep: Sweep, name: str, node: Node) -> FamilyPlan:
+    family = sweep.families[name]
+    trials = [draw_trial(sweep.seed, name, family, number) for number in range(family.trials)]
+    sizes = [
+        sum(weight.numel() for weight in build_network(settings).parameters())
+        for settings in {trial.settings.model_dump_json(): trial.settings for trial in trials}.values()
+    ]
+    steps = [trial.settings.steps_per_epoch for trial in trials]
+    cpus, gpus = family.resources.cpus, gpu_share(family.resources, node)
+    at_once = node.cpus // cpus
+    if gpus:
+        at_once = min(at_once, int(len(node.gpu_names) / gpus))
+    return FamilyPlan(
+        name=name,
+        model=family.model,
+        trials=family.trials,
+        parameters=(min(sizes), max(sizes)),
+        steps_per_epoch=(min(steps), max(steps)),
+        cpus=cpus,
+        gpus=gpus,
+        at_once=at_once,
+        first=trials[0],
+    )

@@ -1,0 +1,70 @@
+"""What happens before a sweep starts: its store, and every check that needs data or machine."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fishray.config.sweep import Sweep
+from fishray.errors import RecordingError
+from fishray.ingest.writing import ingest
+from fishray.sequences import Sequences, load_sequences
+from fishray.simulate import simulate
+from fishray.store import Recording, Store, open_store
+from fishray.tuning.node import Node, check_resources, this_node
+
+OnProgress = Callable[[str, int, int | None], None]
+"""Told what is being made, how many frames are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep that can start: its data is there, and this machine can run its trials."""
+
+    sweep: Sweep
+    node: Node
+    recordings: tuple[Recording, ...]
+    fingerprint: str
+    sequences: Sequences
+    """Speed alone."""
+
+
+def prepare(sweep: Sweep, on_progress: OnProgress) -> Prepared:
+    """Make the store if the sweep says how, and refuse what could not run.
+
+    Raises
+    ------
+    RecordingError, LabelError, ResourceError, StoreError
+        Saying what is wrong and what to do.
+    """
+    node = this_node()
+    check_resources(sweep, node)
+    store = prepare_store(sweep, on_progress)
+    sequences = load_sequences(store, sweep.data, sweep.labels)
+    pieces = [piece for split in sweep.data.split.parts for piece in sequences.split(split)]
+    names = tuple(dict.fromkeys(piece.recording for piece in pieces))
+    recordings = tuple(store.recording(name) for name in names)
+    _refuse_missing_frames(sweep, recordings)
+    return Prepared(sweep, node, recordings, store.fingerprint(names), sequences)
+
+
+def prepare_store(sweep: Sweep, on_progress: OnProgress) -> Store:
+    """Open the sweep's store; make it from a simulated tank first if it is missing and the sweep says so."""
+    data = sweep.data
+    if data.simulate and not data.store.exists():
+        data.store.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data.store.parent) as folder:
+            video = Path(folder) / f"{data.store.stem}.mp4"
+            simulate(video, data.simulate, lambda done, total: on_progress("simulating a tank", done, total))
+            ingest(video, data.store, progress=lambda done, total: on_progress("ingesting it", done, total))
+    return open_store(data.store)
+
+
+def _refuse_missing_frames(sweep: Sweep, recordings: tuple[Recording, ...]) -> None:
+    reading = [name for name, family in sweep.families.items() if family.model == "convlstm"]
+    for recording in recordings:
+        if reading and recording.frame_size is None:
+            raise RecordingError(
+                f"{recording.name} holds speed alone, but {', '.join(reading)} reads frames; ingest its video, or "
+                f"leave the family out"
+            )

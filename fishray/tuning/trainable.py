@@ -1,0 +1,163 @@
+"""The one class that Ray Tune runs, for every family. torch is imported where it is used: the driver holds none."""
+
+import json
+import os
+import socket
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+
+from fishray.config.sweep import Sweep
+from fishray.config.trial import ConvLstmSettings, TrialConfig
+from fishray.runs import Run
+from fishray.sequences import Sequences, load_sequences
+from fishray.sequences.cache import FrameCache
+from fishray.store import open_store
+
+if TYPE_CHECKING:
+    pass
+
+
+class Host:
+    """A process that trains: its run, its threads, and data that trials share.
+
+    Parameters
+    ----------
+    run
+        Where the sweep lives.
+    cpus
+        CPUs granted to this process, and its number of threads.
+    """
+
+    def __init__(self, run: Run, cpus: int):
+        import torch
+
+        torch.set_num_threads(cpus)
+        self.run = run
+        self.sweep: Sweep = run.resolved()[0]
+        self._resources = ExitStack()
+        self._data: dict[bool, Sequences] = {}
+
+    def data(self, frames: bool) -> Sequences:
+        """The splits, with frames from the node's shared cache if asked for; loaded once."""
+        if frames not in self._data:
+            read = None
+            if frames:
+                read = self._resources.enter_context(FrameCache(cache_key(self.run))).frames
+            store = open_store(self.sweep.data.store)
+            self._data[frames] = load_sequences(store, self.sweep.data, self.sweep.labels, read)
+        return self._data[frames]
+
+    def close(self) -> None:
+        """Let go of the shared cache."""
+        self._data.clear()
+        self._resources.close()
+
+
+class TrialTrainable(tune.Trainable):  # type: ignore[misc]
+    """One trial at a time; `reset_config` frees its model and takes the next, in the same process."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start the first trial of this process."""
+        os.umask(0o077)
+        self._host: Host | None = None
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Free the last trial and start another."""
+        self._free()
+        self._start(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Run one epoch; a trial that raises is reported with its traceback, and the process lives on."""
+        if self._trainer is None:
+            return self._failed(self._failure, self._traceback)
+        try:
+            score = self._trainer.run_epoch(self._best_path)
+            self._trainer.save(self._attempt_path / "checkpoint")
+        except Exception as error:  # noqa: BLE001  (whatever a trial raises is its result)
+            return self._failed(describe_failure(error), traceback.format_exc())
+        return {**score.as_dict(), "attempt": self._attempt, "host": socket.gethostname(), "pid": os.getpid()}
+
+    def cleanup(self) -> None:
+        """Let go of model and cache."""
+        self._free()
+        if self._host:
+            self._host.close()
+
+    def _start(self, config: dict[str, Any]) -> None:
+        from fishray.training import Trainer, choose_device
+
+        self._config = TrialConfig.model_validate_json(json.dumps(config["trial"]))
+        self._trainer: Trainer | None = None
+        self._failure = self._traceback = ""
+        try:
+            self._host = self._host or Host(Run(Path(config["run"])), config["cpus"])
+            run = self._host.run
+            self._best_path = run.best_path(self._config.id)
+            self._attempt, self._attempt_path = _next_attempt(run.trial_path(self._config.id))
+            device = choose_device(config["gpus"])
+            _limit_gpu_memory(config["gpus"])
+            data = self._host.data(frames=isinstance(self._config.settings, ConvLstmSettings))
+            trainer = Trainer(self._config, data, device, self._host.sweep.search.metric)
+            earlier = self._attempt_path.with_name(f"attempt-{self._attempt - 1}") / "checkpoint"
+            if earlier.exists():
+                trainer.load(earlier)
+            self._trainer = trainer
+        except Exception as error:  # noqa: BLE001  (whatever a trial raises is its result)
+            self._failure, self._traceback = describe_failure(error), traceback.format_exc()
+
+    def _free(self) -> None:
+        import gc
+
+        import torch
+
+        self._trainer = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _failed(self, reason: str, trace: str) -> dict[str, Any]:
+        return {"failed": reason, "traceback": trace, "done": True}
+
+
+def cache_key(run: Run) -> str:
+    """Name of a run's frame cache on a node; two runs never share one."""
+    status = run.path.resolve().stat()
+    return f"{run.path.name}-{status.st_dev:x}-{status.st_ino:x}"
+
+
+def describe_failure(error: Exception) -> str:
+    """One line for the ranking; a model too large for its share of a GPU is called that."""
+    import torch
+
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return f"model too large for its GPU share: {first}"
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _limit_gpu_memory(gpus: float) -> None:
+    """Keep a trial within its share of a GPU's memory."""
+    import torch
+
+    if 0 < gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(gpus)
+
+
+def _next_attempt(trial_path: Path) -> tuple[int, Path]:
+    """A directory of this attempt's own; one that was cut off may still write to its own."""
+    trial_path.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = trial_path / f"attempt-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return number, path

@@ -1,0 +1,164 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from fishray.report.live import LiveView, render, sparkline
+from fishray.runs import RunState
+
+
+@pytest.fixture
+def under_way(new_run):
+    """A sweep in its middle: one trial finished, one stopped, one failed, two running."""
+    story = new_run()
+    story.sweep()
+    story.baselines()
+    story.trial("convlstm-0000", learning_rate=0.004, filters=(8,), augment="flips")
+    for number in range(4):
+        story.trial(f"lstm-000{number}", learning_rate=0.012, hidden=32, class_weight=0.6)
+    story.start("convlstm-0000")
+    for number in range(4):
+        story.start(f"lstm-000{number}")
+    story.epochs("lstm-0000", 0.81, 0.84, 0.85, 0.86, 0.868, 0.87, 0.871, 0.870, 0.869)
+    story.end("lstm-0000")
+    story.epochs("lstm-0001", 0.71)
+    story.stop("lstm-0001", 1, 0.71, 0.81)
+    story.end("lstm-0002", "failed", "OutOfMemoryError: this GPU share is too small\nTraceback")
+    story.epochs("convlstm-0000", 0.80, 0.86, 0.883)
+    return story
+
+
+@pytest.fixture
+def picture(under_way, shown):
+    def draw(width=120, after_s=0.0):
+        state, (sweep, _) = under_way.run.state(), under_way.run.resolved()
+        return shown(lambda console: console.print(render(state, sweep, state.updated_s + after_s, width)), width)
+
+    return draw
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 140])
+def test_the_view_fits_its_width(picture, width):
+    lines = picture(width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= 12
+
+
+def test_families_are_counted(picture):
+    lines = picture().splitlines()
+    header, lstm, convlstm = (
+        next(line for line in lines if line.split()[0] == name) for name in ("family", "lstm", "convlstm")
+    )
+    assert header.split()[:5] == ["family", "done", "running", "waiting", "failed"]
+    assert lstm.split()[1:5] == ["2", "1", "0", "1"]
+    assert convlstm.split()[1:5] == ["0", "1", "1", "0"]
+    assert "2 → 1 → 1" in lstm  # trials that reached epochs 1, 3 and 9
+    assert lstm.index("→") == header.index("→")
+
+
+def test_the_best_trial_of_a_family_is_shown_with_its_epochs(picture):
+    assert "0.871  hidden 32, lr 1.2e-2, cw 0.6  ▁" in picture()
+    assert "0.883  8 filters, lr 4.0e-3, flips" in picture()
+
+
+def test_baselines_are_shown_best_first(picture):
+    for width in (80, 120):
+        assert "0.852 persistence · 0.841 refitted · 0.790 published" in picture(width)
+
+
+def test_running_trials_show_how_far_and_how_well(picture):
+    text = picture(140)
+    row = next(line for line in text.splitlines() if line.startswith(" trial convlstm-0000"))
+    assert "epoch 3/9  ━━━" in row
+    assert "412 labels/s  loss 0.167  val 0.883 (+0.031 over persistence)" in row
+    assert " trial lstm-0003      epoch 0/9" in text
+
+
+def test_elapsed_time_goes_on_between_events_and_the_rest_shrinks(picture):
+    first = picture(120, after_s=1).splitlines()[0]
+    later = picture(120, after_s=9).splitlines()[0]
+    assert first.split("GPU")[1] != later.split("GPU")[1]
+    assert "left" in first
+
+
+def test_a_long_silence_is_said(picture):
+    assert "ago" not in picture(after_s=30)
+    text = picture(after_s=600)
+    assert "(10 min ago)" in text
+    assert "left" not in text  # an estimate that has run out is none
+
+
+def test_a_run_that_is_over_says_how_it_ended(under_way, picture):
+    under_way.tell("finish", status="interrupted", reason="interrupted by Ctrl-C")
+    text = picture(after_s=10_000)
+    assert "interrupted after 00:01:" in text
+    assert "ago" not in text
+    assert "trial convlstm-0000" not in text
+
+
+def test_a_run_without_events_can_be_shown(new_run, shown):
+    sweep, _ = new_run().run.resolved()
+    text = shown(lambda console: console.print(render(RunState(), sweep, 1e9, 80)), 80)
+    assert "small · starting" in text
+    assert "lstm" in text
+
+
+def test_many_running_trials_are_cut(new_run, shown):
+    families = {"lstm": {"model": "lstm", "trials": 30, "space": {"hidden": {"choice": [8, 16]}}}}
+    story = new_run(families=families)
+    story.sweep()
+    for number in range(30):
+        story.trial(f"lstm-{number:04d}")
+        story.start(f"lstm-{number:04d}")
+    state, (sweep, _) = story.run.state(), story.run.resolved()
+    assert "… 22 more running" in shown(lambda console: console.print(render(state, sweep, state.updated_s, 100)))
+
+
+def test_a_log_has_one_plain_line_for_each_notable_event(under_way):
+    file = io.StringIO()
+    sweep, _ = under_way.run.resolved()
+    under_way.tell("scoring", what="5 predictors on test")
+    under_way.tell("finish", status="finished", reason="")
+    with LiveView(Console(file=file, width=40), sweep) as view:
+        for record in under_way.run.journal:
+            view.on_event(record)
+    text = file.getvalue()
+    lines = text.splitlines()
+    assert "\x1b" not in text
+    assert lines[0] == (
+        "00:00:00  small · tank.zarr (1 recording, 8:00 min, 13.1 % positive) · 2 CPUs, no GPU · 6 trials"
+    )
+    assert lines[1] == "00:00:01  persistence: validation AUC 0.852"
+    said = [line[10:] for line in lines]
+    assert "lstm-0000 started: hidden 32, lr 1.2e-2, cw 0.6" in said
+    assert "lstm-0000 epoch 7/9: loss 0.071, validation AUC 0.871 (+0.019 over persistence), 412 labels/s" in said
+    assert "lstm-0001 epoch 1/9: loss 0.500, validation AUC 0.710 (0.142 below persistence), 412 labels/s" in said
+    assert said.count("lstm-0001 stopped at rung 1 (0.710, needed 0.810)") == 1
+    assert "lstm-0002 failed: OutOfMemoryError: this GPU share is too small" in said
+    assert said[-2:] == ["scoring 5 predictors on test", "finished"]
+
+
+def test_a_terminal_is_redrawn_in_place(under_way):
+    file = io.StringIO()
+    console = Console(file=file, width=120, height=40, force_terminal=True, _environ={"TERM": "xterm-256color"})
+    sweep, _ = under_way.run.resolved()
+    with LiveView(console, sweep) as view:
+        for record in under_way.run.journal:
+            view.on_event(record)
+    text = file.getvalue()
+    assert "\x1b[" in text
+    assert "0.883" in text
+    assert "started: hidden" not in text
+
+
+def test_an_event_of_a_later_version_is_passed_over(under_way):
+    file = io.StringIO()
+    sweep, _ = under_way.run.resolved()
+    with LiveView(Console(file=file), sweep) as view:
+        view.on_event({"time": 1.0, "event": "promoted", "what": "?"})
+    assert file.getvalue() == ""
+
+
+def test_a_sparkline_rises_with_its_values():
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    assert sparkline([0.7]) == "▄"

@@ -1,0 +1,187 @@
+import csv
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from fishray.config.tank import TankSettings
+from fishray.errors import SettingError
+from fishray.simulate import events_path, simulate
+from fishray.simulate.behaviour import Tank
+from fishray.simulate.rendering import Camera
+
+MINUTE = TankSettings(minutes=1, height=120, width=160, seed=3)
+SHORT = TankSettings(minutes=0.1, fish=3, height=96, width=128, seed=5)  # 180 frames
+
+
+def decode(path: Path) -> np.ndarray:
+    with av.open(path) as container:
+        return np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+
+
+def read_events(video: Path) -> list[dict[str, str]]:
+    with events_path(video).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def speed(frames_thw: np.ndarray) -> np.ndarray:
+    return np.abs(np.diff(frames_thw.astype(np.int16), axis=0)).mean((1, 2)) / 255
+
+
+@pytest.fixture(scope="module")
+def minute(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("tank") / "minute.mp4"
+    simulate(path, MINUTE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def minute_thw(minute) -> np.ndarray:
+    return decode(minute)
+
+
+def test_equal_settings_give_equal_recordings(tmp_path):
+    first, second = tmp_path / "first.mp4", tmp_path / "second.mp4"
+    simulate(first, SHORT)
+    simulate(second, SHORT)
+    assert np.array_equal(decode(first), decode(second))
+    assert events_path(first).read_text() == events_path(second).read_text()
+
+
+def test_seeds_differ(tmp_path):
+    first, second = tmp_path / "first.mp4", tmp_path / "second.mp4"
+    simulate(first, SHORT)
+    simulate(second, SHORT.model_copy(update={"seed": 6}))
+    assert not np.array_equal(decode(first), decode(second))
+
+
+def test_a_minute_has_1800_frames_at_30_fps(minute, minute_thw):
+    assert minute_thw.shape == (1800, 120, 160)
+    with av.open(minute) as container:
+        assert container.streams.video[0].average_rate == 30
+        assert container.streams.video[0].codec_context.name == "h264"
+
+
+def test_another_frame_rate_lasts_as_long(tmp_path):
+    simulate(tmp_path / "slow.mp4", SHORT.model_copy(update={"fps": 10}))
+    with av.open(tmp_path / "slow.mp4") as container:
+        times_s = [frame.time for frame in container.decode(video=0)]
+    assert times_s == pytest.approx(np.arange(60) / 10, abs=1e-3)
+
+
+def test_fish_are_bright_on_black(minute_thw):
+    assert 0.8 < minute_thw.mean() < 2
+    assert np.median(minute_thw) == 0
+    assert minute_thw.max() > 180
+
+
+def test_events_are_in_order_and_inside_the_recording(minute):
+    events = read_events(minute)
+    assert len(events) >= 5
+    last_end = -1
+    for event in events:
+        start, end = int(event["start_frame"]), int(event["end_frame"])
+        assert last_end < start <= end < 1800
+        if event["event"] == "bluff":
+            assert event["burst_frame"] == ""
+        elif event["burst_frame"]:
+            assert start <= int(event["burst_frame"]) <= end
+        assert event["aggressor"] != event["victim"]
+        assert {int(event["aggressor"]), int(event["victim"])} < set(range(6))
+        last_end = end
+
+
+def test_a_chase_is_a_burst(minute, minute_thw):
+    speed_t = speed(minute_thw)
+    bursts = [int(event["burst_frame"]) for event in read_events(minute) if event["burst_frame"]]
+    rises = [speed_t[burst : burst + 15].max() - speed_t[burst - 5 : burst].min() for burst in bursts if burst >= 5]
+    assert np.median(rises) > 0.001  # the published threshold of a burst
+
+
+def test_a_display_shows_in_space_and_not_in_the_speed():
+    tank, camera = Tank(MINUTE), Camera(MINUTE)
+    brightest, speeds = {True: [], False: []}, {True: [], False: []}
+    before_hw = camera.draw(tank)
+    for _ in range(1800):
+        tank.step()
+        frame_hw = camera.draw(tank)
+        displays = tank.displaying is not None
+        if displays or tank.chasing is None:
+            brightest[displays].append(frame_hw.reshape(30, 4, 40, 4).mean((1, 3)).max())  # as seen at 30 by 40
+            speeds[displays].append(speed(np.stack([before_hw, frame_hw]))[0])
+        before_hw = frame_hw
+    assert np.median(brightest[True]) > 1.3 * np.median(brightest[False])
+    assert np.median(speeds[True]) < np.median(speeds[False])
+
+
+def count_events(display: float) -> dict[str, int]:
+    tank = Tank(TankSettings(display=display))
+    for _ in range(3600):
+        tank.step()
+    events = tank.events_until(3600)
+    chases = [event for event in events if event.kind == "chase"]
+    shown = sum(event.burst_frame != event.start_frame for event in chases)
+    return {"chases": len(chases), "shown": shown, "bluffs": len(events) - len(chases)}
+
+
+def test_display_0_shows_no_chase_and_display_1_shows_all():
+    none, all_ = count_events(0), count_events(1)
+    assert none["chases"] > 10
+    assert none["shown"] == none["bluffs"] == 0
+    assert all_["chases"] == all_["shown"] > 10
+    assert all_["bluffs"] == 0
+
+
+def test_events_are_cut_where_the_recording_ends():
+    tank = Tank(TankSettings(display=1))
+    while tank.displaying is None:
+        tank.step()
+    (event,) = tank.events_until(tank.frame + 1)
+    assert (event.start_frame, event.burst_frame, event.end_frame) == (tank.frame, None, tank.frame)
+    assert tank.events_until(tank.frame) == []
+
+
+@pytest.mark.parametrize("fish", [2, 40])
+def test_no_fish_leaves_the_picture(fish):
+    tank = Tank(TankSettings(fish=fish, height=48, width=48))
+    for _ in range(300):
+        tank.step()
+        assert np.all((tank.position_n2 > 0.5) & (tank.position_n2 < 7.5))  # 8 body lengths a side
+
+
+def test_noise_changes_no_behaviour(tmp_path):
+    simulate(tmp_path / "clean.mp4", SHORT.model_copy(update={"noise": 0.0}))
+    simulate(tmp_path / "noisy.mp4", SHORT.model_copy(update={"noise": 8.0}))
+    assert events_path(tmp_path / "clean.mp4").read_text() == events_path(tmp_path / "noisy.mp4").read_text()
+    assert not np.array_equal(decode(tmp_path / "clean.mp4"), decode(tmp_path / "noisy.mp4"))
+
+
+def test_progress_rises_to_the_total(tmp_path):
+    told = []
+    simulate(tmp_path / "tank.mp4", SHORT, lambda done, total: told.append((done, total)))
+    assert told == [(done, 180) for done in range(30, 181, 30)]
+
+
+def test_a_simulation_that_dies_leaves_nothing_behind(tmp_path):
+    def die(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(tmp_path / "tank.mp4", SHORT, die)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_container_is_refused_with_the_name_to_use(tmp_path):
+    with pytest.raises(SettingError, match=r"try .*tank\.mp4"):
+        simulate(tmp_path / "tank.avi", SHORT)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"fish": 1}, {"minutes": 0}, {"display": 1.1}, {"height": 241}, {"noise": -1}, {"width": 48}, {"lenght": 3}],
+)
+def test_impossible_tanks_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        TankSettings(**wrong)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -116,8 +116,9 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        averaged: Network = self.average.module  # type: ignore[assignment]  (a copy of self.network)
-        self.predictor = NetworkPredictor(config, look_back, averaged)
+        averaged = cast(Network, self.average.module)  # a copy of self.network
+        frames = data.train[0].frames
+        self.predictor = NetworkPredictor(config, look_back, None if frames is None else frames.shape[1:], averaged)
         self._class_weights = class_weights(valid_labels(data.train), settings.class_weight)
         self._augment = _augmentation(settings, self.network)
         self._steps = 0

@@ -66,7 +66,7 @@ class ConvLstmSettings(TrainingSettings):
     """Batch normalisation between the layers and before the readout."""
     readout: Literal["max", "mean", "both"] = "both"
     readout_norm: bool = True
-    """Normalise what is read out: the mean over a map that is mostly background hardly varies, and would learn slowly."""
+    """Normalise what is read out: a mean over maps that are mostly background hardly varies, and would learn slowly."""
     channels: Literal["frames", "differences", "both"] = "both"
     frames_per_step: PositiveInt = 4
     input_stride: Literal[1, 2] = 1
@@ -82,8 +82,8 @@ class ConvLstmSettings(TrainingSettings):
         """The one-layer model of the original project (Keras 2)."""
         return cls(
             mode="clip", filters=(16,), padding="valid", gate="hard_sigmoid", bias=False, batch_norm=True,
-            readout="max", readout_norm=False, channels="frames", learning_rate=8e-5, batch_size=4, class_weight=1.0, augment="flips",
-            weight_decay=0.0, ema_decay=0.0,
+            readout="max", readout_norm=False, channels="frames", learning_rate=8e-5, batch_size=4, class_weight=1.0,
+            augment="flips", weight_decay=0.0, ema_decay=0.0,
         )  # fmt: skip
 
 

@@ -42,15 +42,13 @@ def gather(sequences: Collection[Sequence], probability: dict[str, NDArray[np.fl
     )
 
 
-def write_predictions_csv(predictor: Predictor, store: Store, out: Path, frame_size: tuple[int, int] | None) -> int:
+def write_predictions_csv(predictor: Predictor, store: Store, out: Path) -> int:
     """Judge every frame of a store's recordings and write a table: recording, frame, time_s, probability.
 
     Parameters
     ----------
     out
         Written whole or not at all.
-    frame_size
-        Height and width of the frames that the predictor was trained on; None where it reads none.
 
     Returns
     -------
@@ -59,11 +57,11 @@ def write_predictions_csv(predictor: Predictor, store: Store, out: Path, frame_s
     Raises
     ------
     RecordingError
-        If a recording has no frames, or frames of another size.
+        If a recording has no frames, or frames of another size than the predictor was made for.
     """
     recordings = [store.recording(name) for name in store.names]
     for recording in recordings:
-        _check_frames(recording, frame_size, store)
+        _check_frames(recording, predictor.reads.frame_size, store)
     part = out.with_name(out.name + ".part")
     rows = 0
     with part.open("w", newline="") as file:
@@ -94,6 +92,6 @@ def _check_frames(recording: Recording, frame_size: tuple[int, int] | None, stor
 
 def _whole(recording: Recording, predictor: Predictor) -> Sequence:
     """A whole recording without labels."""
-    frames = recording.read_frames(0, recording.frame_count) if predictor.reads.frames else None
+    frames = recording.read_frames(0, recording.frame_count) if predictor.reads.frame_size else None
     label = np.full(recording.frame_count, UNDEFINED, np.int8)
     return Sequence(recording.name, 0, recording.fps, recording.speed, label, frames, predictor.reads.look_back)

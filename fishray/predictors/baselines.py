@@ -54,7 +54,7 @@ class Persistence(Baseline):
     @property
     def reads(self) -> Reads:
         """The last speed."""
-        return Reads(speed=True, frames=False, look_back=2)
+        return Reads(speed=True, frame_size=None, look_back=2)
 
     def predict(self, sequence: Sequence, mode: Mode | None = None) -> NDArray[np.float64]:
         """Probability per frame, shape (T,)."""
@@ -108,7 +108,7 @@ class Algorithm(Baseline):
     @property
     def reads(self) -> Reads:
         """The window's speeds."""
-        return Reads(speed=True, frames=False, look_back=self.window + 1)
+        return Reads(speed=True, frame_size=None, look_back=self.window + 1)
 
     def predict(self, sequence: Sequence, mode: Mode | None = None) -> NDArray[np.float64]:
         """Probability per frame, shape (T,)."""

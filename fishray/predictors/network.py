@@ -36,15 +36,24 @@ class NetworkPredictor(Predictor):
         The trial's.
     look_back
         In frames.
+    frame_size
+        Height and width of the frames of its data; not used by networks on speed alone.
     network
         Its weights; made anew from the settings when left out.
     """
 
     modes: ClassVar[tuple[Mode, ...]] = ("clip", "dense", "stateful")
 
-    def __init__(self, config: TrialConfig, look_back: int, network: Network | None = None):
+    def __init__(
+        self,
+        config: TrialConfig,
+        look_back: int,
+        frame_size: tuple[int, int] | None = None,
+        network: Network | None = None,
+    ):
         self.config = config
         self.look_back = look_back
+        self.frame_size = frame_size
         self.network = network or build_network(config.settings)
 
     @property
@@ -57,8 +66,8 @@ class NetworkPredictor(Predictor):
         """Frames for a ConvLSTM; the speed for an LSTM, and for a ConvLSTM that has it fused in."""
         settings = self.settings
         if isinstance(settings, ConvLstmSettings):
-            return Reads(speed=settings.fuse_speed, frames=True, look_back=self.look_back)
-        return Reads(speed=True, frames=False, look_back=self.look_back)
+            return Reads(settings.fuse_speed, self.frame_size, self.look_back)
+        return Reads(speed=True, frame_size=None, look_back=self.look_back)
 
     @property
     def own_mode(self) -> Mode:
@@ -129,7 +138,11 @@ class NetworkPredictor(Predictor):
         """Write weights, settings and look-back as one safetensors file, with more arrays beside them."""
         tensors = {f"network.{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
         extra = {f"array.{key}": torch.from_numpy(value) for key, value in arrays.items()}
-        metadata = {"config": self.config.model_dump_json(), "look_back": str(self.look_back)}
+        metadata = {
+            "config": self.config.model_dump_json(),
+            "look_back": str(self.look_back),
+            "frame_size": json.dumps(self.frame_size),
+        }
         part = path.with_suffix(".part")
         save_file(tensors | extra, part, metadata)
         part.rename(path)
@@ -153,7 +166,9 @@ class NetworkPredictor(Predictor):
                 }
         except (OSError, SafetensorError) as error:
             raise RunError(f"no usable weights at {path} ({error})") from error
-        predictor = cls(TrialConfig.model_validate_json(metadata["config"]), int(metadata["look_back"]))
+        size = json.loads(metadata["frame_size"])
+        config = TrialConfig.model_validate_json(metadata["config"])
+        predictor = cls(config, int(metadata["look_back"]), None if size is None else (size[0], size[1]))
         predictor.network.load_state_dict(weights)
         return predictor
 

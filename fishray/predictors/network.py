@@ -1,5 +1,6 @@
 """What all trained networks share: normalisation, prediction in every mode, saving and loading."""
 
+import json
 from collections.abc import Iterator
 from collections.abc import Sequence as Collection
 from pathlib import Path

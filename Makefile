@@ -1,0 +1,39 @@
+# make demo    from nothing to a ranked report        make test    every test        make lint    how the code reads
+# Another Python: make demo PYTHON=python3.12. A torch that PYTHON already has is used as it is.
+
+PYTHON ?= python3
+FISHRAY := .venv/bin/fishray
+HAS_TORCH := $(shell $(PYTHON) -c "import torch, torchvision" 2>/dev/null && echo yes)
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: demo test test-gpu lint format clean
+
+demo: .venv/installed
+	@test -e runs/small || $(FISHRAY) tune sweeps/small.yaml
+	@$(FISHRAY) report runs/small
+
+test: .venv/installed
+	.venv/bin/pytest
+
+test-gpu: .venv/installed
+	.venv/bin/pytest -m gpu
+
+lint: .venv/installed
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/installed
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+.venv/installed: pyproject.toml constraints.txt constraints-torch.txt
+	$(PYTHON) -m venv $(if $(HAS_TORCH),--system-site-packages) .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
+		$(if $(HAS_TORCH),,-c constraints-torch.txt) --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -75,12 +75,20 @@ class Sampling:
         return tuple(crops)
 
     def _draw(self, batch_size: int, rng: np.random.Generator) -> tuple[Crop, ...]:
+        """Crops of equal chance, all from recordings of one frame size, so that they stack."""
         length = self.length
         starts = np.array([(sequence.label != UNDEFINED).sum() - length + 1 for sequence in self.sequences])
+        if len(set(self._frame_sizes)) > 1:
+            first = rng.choice(len(starts), p=starts / starts.sum())
+            starts[[size != self._frame_sizes[first] for size in self._frame_sizes]] = 0
         chosen = rng.integers(starts.sum(), size=batch_size)
         index = np.searchsorted(np.cumsum(starts), chosen, side="right")
-        first = chosen - np.concatenate([[0], np.cumsum(starts)])[index]
-        return tuple(Crop(int(i), int(s), length) for i, s in zip(index, first, strict=True))
+        offset = chosen - (np.cumsum(starts) - starts)[index]
+        return tuple(Crop(int(i), int(s), length) for i, s in zip(index, offset, strict=True))
+
+    @property
+    def _frame_sizes(self) -> list[tuple[int, ...] | None]:
+        return [None if each.frames is None else each.frames.shape[1:] for each in self.sequences]
 
     def _labels(self, crop: Crop) -> NDArray[np.int8]:
         step = self.frames_per_step

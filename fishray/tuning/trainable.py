@@ -122,7 +122,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
             torch.cuda.empty_cache()
 
     def _failed(self, reason: str, trace: str) -> dict[str, Any]:
-        return {"failed": reason, "traceback": trace, "done": True}
+        return {"failed": reason, "traceback": trace}  # not "done": then Tune would not ask the scheduler
 
 
 def cache_key(run: Run) -> str:

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from safetensors import safe_open
 
 import fishray
-from fishray.config.loader import dump_sweep
+from fishray.config.loader import dump_sweep, nearest
 from fishray.config.sweep import SPLITS, Sweep
 from fishray.config.trial import TrialConfig
 from fishray.errors import RunError
@@ -70,6 +70,8 @@ class TrialState:
     """By epoch; an epoch that was run twice keeps its first result."""
     best_epoch: int | None = None
     collapsed: bool = False
+    traceback: str = ""
+    """Last words of a trial that failed."""
 
     @property
     def epochs(self) -> int:
@@ -154,6 +156,7 @@ class RunState:
     def _on_end(self, record: Mapping[str, Any]) -> None:
         trial = self.trials[record["trial"]]
         trial.status, trial.reason = record["status"], record["reason"]
+        trial.traceback = record.get("traceback", "")
         failed = "failed: " if trial.status == "failed" else ""
         self.last = f"{record['trial']} {failed}{record['reason']}"
 
@@ -253,6 +256,21 @@ class Run:
     def best_path(self, trial_id: str) -> Path:
         """The file with weights and settings of a trial's best validation epoch."""
         return self.trial_path(trial_id) / "best"
+
+    def trial(self, trial_id: str) -> TrialState:
+        """Find what the journal says of one trial.
+
+        Raises
+        ------
+        RunError
+            If the run has no such trial.
+        """
+        trials = self.state().trials
+        if trial_id not in trials:
+            close = nearest(trial_id, list(trials))
+            hint = f"; did you mean {close}?" if close else f"; see: fishray report {self.path} --all"
+            raise RunError(f"{self.path} has no trial {trial_id}{hint}")
+        return trials[trial_id]
 
     def best_trial(self) -> str:
         """Id of the best trial by validation.

@@ -6,6 +6,7 @@ directory whose lock can be had exclusively belongs to nobody, and the next star
 
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from contextlib import suppress
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import IO, Self
 
 from fishray.errors import ResourceError
+
+USE = "in-use"
+"""The file whose lock says that a directory is used."""
 
 
 def scratch_root() -> Path:
@@ -39,14 +43,16 @@ class Scratch:
 
     def __enter__(self) -> Self:
         """Say that this process uses the directory."""
-        while True:
+        while self._use is None:
             self.path.mkdir(mode=0o700, exist_ok=True)
             with suppress(FileNotFoundError):  # removed by its last user just now
-                self._use = (self.path / "in-use").open("ab")
-                fcntl.flock(self._use, fcntl.LOCK_SH)
-                if self.path.exists():
-                    return self
-                self._use.close()
+                file = (self.path / USE).open("ab")
+                fcntl.flock(file, fcntl.LOCK_SH)
+                if _is_still_at(file, self.path / USE):
+                    self._use = file
+                else:
+                    file.close()
+        return self
 
     def __exit__(self, *_: object) -> None:
         """Stop using it."""
@@ -63,6 +69,17 @@ def remove_stale_scratch() -> None:
 
 
 def _remove_if_unused(path: Path) -> None:
-    with suppress(FileNotFoundError, BlockingIOError), (path / "in-use").open("rb") as file:
+    with suppress(FileNotFoundError, NotADirectoryError, BlockingIOError), (path / USE).open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
+        if _is_still_at(file, path / USE):
+            aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.removed")
+            path.rename(aside)  # at once, so that whoever comes now finds a directory of its own
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_still_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is the one at a path: it may have been removed, and another put there."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -320,7 +320,7 @@ def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
 
     def update(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
         keep = min(decay, (1 + float(count)) / (10 + float(count)))
-        return average + (1 - keep) * (value - average)
+        return value + keep * (average - value)  # at 0 it is the value to the last bit
 
     return update
 

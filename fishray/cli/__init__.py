@@ -18,11 +18,14 @@ app = typer.Typer(
     help="""
     Forecast bursts of motion in video of animal groups, and find the model that does it best.
 
-    From your own video to a ranking, in three commands:
+    From your own video to a ranking:
 
-      fishray ingest VIDEO --store data/mine.zarr
+    \b
+      fishray ingest VIDEO.mp4 --store data/mine.zarr
       fishray tune sweeps/video.yaml --set data.store=data/mine.zarr
       fishray report runs/video
+
+    The demo, with a simulated tank of fish: fishray tune sweeps/small.yaml
     """,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

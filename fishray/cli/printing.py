@@ -1,61 +1,91 @@
 """Tables of the commands that have no view of their own."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
+from fishray.report.columns import Column, align, needed_width
 from fishray.report.live import sparkline
 from fishray.report.wording import footage
+from fishray.runs import TrialState
 from fishray.signals.quality import RecordingFacts
 from fishray.tuning.plan import Plan
 
 
 def print_inspection(facts: Sequence[RecordingFacts], store: str, rule: str, console: Console) -> None:
     """Show what a store holds."""
-    table = _table(
-        "recording", "frames", "length", "fps", "size", "disk", "speed", "median", "95 %", "positive", "events"
-    )
-    for each in facts:
-        size = "speed alone" if each.frame_size is None else "{}x{}".format(*each.frame_size)
-        positives = "–" if each.positives is None else f"{each.positives:.1%}"
-        table.add_row(
-            each.name, f"{each.frame_count:,}", footage(each.duration_s), f"{each.fps:g}", size,
-            f"{each.disk_bytes / 1e6:.1f} MB", sparkline(each.speed_curve), f"{each.speed_quantiles[1]:.1e}",
-            f"{each.speed_quantiles[2]:.1e}", positives, f"{each.events:,}",
-        )  # fmt: skip
-    console.print(f"{store} · labels by {rule}", highlight=False)
-    console.print(table)
-    console.print(f"Next: fishray tune sweeps/video.yaml --set data.store={store}", highlight=False)
+    columns = [
+        Column("recording", [each.name for each in facts]),
+        Column("frames", [f"{each.frame_count:,}" for each in facts], "right"),
+        Column("length", [footage(each.duration_s) for each in facts], "right"),
+        Column("positive", ["–" if each.positives is None else f"{each.positives:.1%}" for each in facts], "right"),
+        Column("events", [f"{each.events:,}" for each in facts], "right"),
+        Column("speed", [sparkline(each.speed_curve) for each in facts]),
+        Column("median", [f"{each.speed_quantiles[1]:.1e}" for each in facts], "right"),
+        Column("95 %", [f"{each.speed_quantiles[2]:.1e}" for each in facts], "right"),
+        Column("stored", ["–" if each.frame_size is None else "{}x{}".format(*each.frame_size) for each in facts]),
+        Column("fps", [f"{each.fps:g}" for each in facts], "right"),
+        Column("disk", [f"{each.disk_bytes / 1e6:.1f} MB" for each in facts], "right"),
+    ]
+    _say(console, f"{store} · labels by {rule}")
+    _print_columns(columns, console)
+    sweep = "video" if any(each.frame_size for each in facts) else "lstm"
+    _say(console, f"Next: fishray tune sweeps/{sweep}.yaml --set data.store={store}")
+
+
+def print_trial(trial: TrialState, run: Path, console: Console) -> None:
+    """Show one trial: settings, epochs, why it ended and, if it failed, where."""
+    config = trial.config
+    _say(console, f"{config.id} · {trial.status}{f': {trial.reason}' if trial.reason else ''} · seed {config.seed}")
+    _say(console, f" settings  {', '.join(f'{key} {value}' for key, value in config.settings.model_dump().items())}\n")
+    results = [trial.results[epoch] for epoch in sorted(trial.results)]
+    if results:
+        columns = [Column("epoch", [str(result["epoch"]) for result in results], "right")]
+        for header, key in (("loss", "loss"), ("validation AUC", "validation_auc"), ("seconds", "epoch_s")):
+            columns.append(Column(header, [f"{result[key]:.3f}" for result in results], "right"))
+        columns.append(Column("", ["best" if each["epoch"] == trial.best_epoch else "" for each in results]))
+        _print_columns(columns, console)
+    if trial.traceback:
+        _say(console, trial.traceback)
+    _say(console, f"\nNext: fishray report {run}")
 
 
 def print_plan(plan: Plan, console: Console) -> None:
     """Show what a sweep would run."""
     sweep, node = plan.sweep, plan.node
     gpus = f"{len(node.gpu_names)} x {node.gpu_names[0]}" if node.gpu_names else "no GPU"
-    data = ", ".join(f"{split} {frames:,} ({share:.1%})" for split, (frames, share) in plan.valid_frames.items())
+    data = " · ".join(f"{split} {frames:,} ({share:.1%})" for split, (frames, share) in plan.valid_frames.items())
     rungs = " → ".join(map(str, sweep.search.rungs))
-    console.print(
-        f"{sweep.name} · seed {sweep.seed} · {node.cpus} CPUs, {gpus} · data {plan.fingerprint[:8]}", highlight=False
-    )
-    console.print(f"recordings: {', '.join(plan.recordings)}", highlight=False)
-    console.print(f"valid frames (positive): {data}", highlight=False)
-    console.print(f"rungs: {rungs} epochs, by {sweep.search.metric}", highlight=False)
-    table = _table("family", "model", "trials", "weights", "steps per epoch", "CPUs", "GPUs", "at once")
-    for family in plan.families:
-        table.add_row(
-            family.name, family.model, str(family.trials), _between(*family.parameters),
-            _between(*family.steps_per_epoch), str(family.cpus), f"{family.gpus:g}", str(family.at_once),
-        )  # fmt: skip
-    console.print(table)
-    console.print("Nothing was started. Leave out --dry-run to run it.", highlight=False)
+    _say(console, f"{sweep.name} · seed {sweep.seed} · {node.cpus} CPUs, {gpus} · data {plan.fingerprint[:8]}")
+    _say(console, f" recordings               {', '.join(plan.recordings)}")
+    _say(console, f" valid frames (positive)  {data}")
+    _say(console, f" rungs                    {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}\n")
+    families = plan.families
+    columns = [
+        Column("family", [family.name for family in families]),
+        Column("trials", [str(family.trials) for family in families], "right"),
+        Column("weights", [_between(*family.parameters) for family in families], "right"),
+        Column("steps an epoch", [_between(*family.steps_per_epoch) for family in families], "right"),
+        Column("CPUs", [str(family.cpus) for family in families], "right"),
+        Column("GPUs", [f"{family.gpus:g}" for family in families], "right"),
+        Column("at once", [str(family.at_once) for family in families], "right"),
+        Column("model", [family.model for family in families]),
+    ]
+    _print_columns(columns, console)
+    _say(console, "\nNothing was started. Leave out --dry-run to run it.")
 
 
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
-    return table
+def _print_columns(columns: list[Column], console: Console) -> None:
+    """Print a table; the last columns go where the terminal is too narrow."""
+    while needed_width(columns) > console.width and len(columns) > 1:
+        columns = columns[:-1]
+    for line in align(columns, console.width):
+        console.print(line, highlight=False, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _between(low: int, high: int) -> str:

@@ -1,5 +1,6 @@
 """A progress bar for work counted in frames; plain lines where there is no terminal."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,8 +37,9 @@ def _plain(console: Console) -> OnFrames:
 
     def update(what: str, done: int, total: int | None) -> None:
         now_s = time.monotonic()
-        if now_s - shown.get(what, -PLAIN_EVERY_S) >= PLAIN_EVERY_S or done == total:
-            shown[what] = now_s
+        due = now_s - shown.get(what, -math.inf) >= PLAIN_EVERY_S
+        if due or (done == total and shown[what] < math.inf):
+            shown[what] = math.inf if done == total else now_s
             console.print(f"{what}: {done}{f' of {total}' if total else ''} frames", highlight=False)
 
     return update

@@ -24,7 +24,13 @@ def simulate(
     fish: Annotated[int, typer.Option(help="Number of fish.", min=2)] = 6,
     seed: Annotated[int, typer.Option(help="Another seed, another tank.", min=0)] = 0,
 ) -> None:
-    """Film a simulated tank: schooling fish that display, chase and burst, with their true events as CSV beside it."""
+    """Film a simulated tank of fish.
+
+    They school, display, chase and burst; OUT.events.csv beside the video holds their true events.
+
+    \b
+      fishray simulate tank.mp4 --minutes 8 --seed 3
+    """
     from fishray.cli.progress import frame_progress
     from fishray.config.tank import TankSettings
     from fishray.simulate import simulate as simulate_tank
@@ -55,7 +61,16 @@ def ingest(
         bool, typer.Option("--drop-placeholder", help="Drop the 0 that published speed series carry at their end.")
     ] = False,
 ) -> None:
-    """Chunk a recording into a zarr store: frames, and the speed at the source's own resolution."""
+    """Chunk a recording into a zarr store.
+
+    The store gets its frames, made smaller by area averaging, and its speed at the source's own resolution. A store may
+    hold many recordings.
+
+    \b
+      fishray ingest film.mp4 --store data/mine.zarr
+      fishray ingest frames/ --store data/mine.zarr --fps 25 --size 120x160
+      fishray ingest speed.npy --store data/mine.zarr --name monday
+    """
     from fishray.cli.progress import frame_progress
     from fishray.config.ingest import IngestSettings
     from fishray.ingest.writing import ingest as ingest_source
@@ -82,7 +97,11 @@ def inspect(
     horizon: Annotated[int, typer.Option(help="Look-ahead of the label rule, in frames.", min=1)] = 45,
     range_threshold: Annotated[float, typer.Option(help="Least range of speed within the horizon.")] = 0.001,
 ) -> None:
-    """Say what a store holds: recordings, their sizes, speeds and share of positive labels."""
+    """Say what a store holds.
+
+    For each recording: frames, length, size, speed, and what share of its frames the label rule calls positive. Choose
+    range_threshold so that neither class is rare; a sweep takes it from the train split with range_threshold: auto.
+    """
     from rich.console import Console
 
     from fishray.cli.printing import print_inspection

@@ -33,9 +33,13 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Keep the best epoch's weights in this directory.")] = None,
 ) -> None:
-    """Train one trial in this process, without Ray: for debugging.
+    """Train one trial here, without Ray.
 
-    Without --trial it has the model's default settings and the family's fixed ones.
+    For debugging. Without --trial it has the model's default settings and the family's fixed ones.
+
+    \b
+      fishray train sweeps/small.yaml --family lstm --set learning_rate=0.01
+      fishray train sweeps/small.yaml --family convlstm --overfit 16
     """
     import tempfile
 
@@ -69,7 +73,16 @@ def tune(
     ] = False,
     runs: Annotated[Path, typer.Option(help="Where runs live.")] = Path("runs"),
 ) -> None:
-    """Run a sweep: train its trials in parallel, stop the poor ones early, score the best on the test split."""
+    """Run a sweep of trials.
+
+    Trains its trials in parallel on this machine, stops the poor ones early, and scores the best and the baselines on
+    the test split. Ctrl-C stops it and keeps what was trained.
+
+    \b
+      fishray tune sweeps/small.yaml
+      fishray tune sweeps/video.yaml --set data.store=data/mine.zarr --dry-run
+      fishray tune sweeps/small.yaml --set name=long --set search.max_epochs=27
+    """
     import sys
 
     from rich.console import Console
@@ -101,18 +114,25 @@ def tune(
     sys.exit(130 if interrupted else 0)
 
 
-def status(run: RunPath) -> None:
+def status(
+    run: RunPath,
+    trial: Annotated[str | None, typer.Option(help="One trial: its settings, epochs, and why it ended.")] = None,
+) -> None:
     """Say how a run stands, while it runs or afterwards."""
     import time
 
     from rich.console import Console
 
+    from fishray.cli.printing import print_trial
     from fishray.report.live import render
     from fishray.runs import Run
 
     opened = Run.open(run)
     console = Console()
-    console.print(render(opened.state(), opened.resolved()[0], time.time(), console.width))
+    if trial:
+        print_trial(opened.trial(trial), opened.path, console)
+    else:
+        console.print(render(opened.state(), opened.resolved()[0], time.time(), console.width))
 
 
 def report(
@@ -121,7 +141,11 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="Every number, for machines.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="The ranking as CSV.")] = False,
 ) -> None:
-    """Rank a run's trials against the predictors that need no training, with intervals and a verdict."""
+    """Rank a run's trials and baselines.
+
+    Trials stand in the order of their validation score; the leaders and all baselines have a test AUC with a 95 %
+    interval and paired differences. A verdict says in words which of them foresee bursts better than persistence.
+    """
     from rich.console import Console
 
     from fishray.report.ranking import rank
@@ -145,14 +169,18 @@ def predict(
     ],
     trial: Annotated[str | None, typer.Option(help="Which trial; the best on validation by default.")] = None,
 ) -> None:
-    """Judge every frame of a store's recordings with a run's best trial."""
+    """Judge every frame with a run's best trial.
+
+    \b
+      fishray predict runs/small data/tank.zarr --out p.csv
+    """
     from fishray.evaluation.scoring import write_predictions_csv
     from fishray.predictors.network import NetworkPredictor
     from fishray.runs import Run
     from fishray.store import open_store
 
     opened = Run.open(run)
-    chosen = trial or opened.best_trial()
+    chosen = opened.trial(trial).config.id if trial else opened.best_trial()
     predictor = NetworkPredictor.load(opened.best_path(chosen))
     rows = write_predictions_csv(predictor, open_store(store), out)
     typer.echo(f"{out}: {rows} frames judged by {chosen}")

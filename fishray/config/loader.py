@@ -2,10 +2,11 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from fishray.config.sweep import Sweep
+from fishray.config.sweep import Sweep, plain_words
 from fishray.errors import SettingError, SweepFileError
 
 Path_ = tuple[str | int, ...]
@@ -72,10 +73,18 @@ def parse_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise SettingError(f"--set {override}: write it as key=value, for example --set search.max_epochs=3")
+    yaml = YAML(typ="safe", pure=True)
+    faults: list[Fault] = []
     try:
-        return key, YAML(typ="safe", pure=True).load(text)
+        node = yaml.compose(text)
+        value = None if node is None else _plain(node, (), yaml, {}, faults)
     except MarkedYAMLError as error:
         raise SettingError(f"--set {override}: the value is not YAML ({error.problem})") from error
+    except RecursionError:
+        raise SettingError(f"--set {override}: the value holds itself") from None
+    if faults:
+        raise SettingError(f"--set {override}: {faults[0].key} stands twice")
+    return key, value
 
 
 def dump_sweep(sweep: Sweep, path: Path, **extra: Any) -> None:
@@ -95,20 +104,23 @@ def nearest(word: str, allowed: Sequence[str]) -> str | None:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int], list[Fault]]:
     yaml = YAML(typ="safe", pure=True)
+    lines: dict[Path_, int] = {}
+    faults: list[Fault] = []
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"))
+        if isinstance(root, MappingNode):
+            return _plain(root, (), yaml, lines, faults), lines, faults
     except FileNotFoundError:
         raise SweepFileError(f"no sweep file at {path}; shipped ones are in sweeps/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SweepFileError(f"{path} cannot be read as text ({error})") from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise SweepFileError(_table(path, [Fault(line, "", f"not YAML: {error.problem}")])) from error
-    if not isinstance(root, MappingNode):
-        raise SweepFileError(_table(path, [Fault(1, "", "a sweep is a mapping of settings; see sweeps/small.yaml")]))
-    lines: dict[Path_, int] = {}
-    faults: list[Fault] = []
-    return _plain(root, (), yaml, lines, faults), lines, faults
+        reason = ", ".join(filter(None, (error.context, error.problem)))
+        raise SweepFileError(_table(path, [Fault(line, "", f"not YAML: {reason}")])) from error
+    except RecursionError:
+        raise SweepFileError(_table(path, [Fault(1, "", "an alias (*) stands within what it names")])) from None
+    raise SweepFileError(_table(path, [Fault(1, "", "a sweep is a mapping of settings; see sweeps/small.yaml")]))
 
 
 def _plain(node: Node, path: Path_, yaml: YAML, lines: dict[Path_, int], faults: list[Fault]) -> Any:
@@ -143,10 +155,11 @@ def _name_models(families: Any) -> None:
 def _replace(data: dict[str, Any], lines: dict[Path_, int], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     target = data
-    for part in parents:
+    for depth, part in enumerate(parents):
         child = target.get(part)
         if not isinstance(child, dict):
             child = target[part] = {}
+            lines[tuple(parents[: depth + 1])] = 0
         target = child
     target[last] = value
     path = tuple(key.split("."))
@@ -157,22 +170,33 @@ def _replace(data: dict[str, Any], lines: dict[Path_, int], key: str, value: Any
 
 def _fault(details: ErrorDetails, data: Any, lines: dict[Path_, int]) -> Fault:
     path = _path_in(data, details)
-    message = details["msg"]
+    kind, value = details["type"], details["input"]
     context = details.get("ctx", {})
     allowed, got = context.get("allowed"), context.get("got")
-    if details["type"] == "extra_forbidden":
+    if kind == "extra_forbidden":
         message, got = "unknown setting", str(path[-1])
         allowed = _known_settings(path[:-1])
-    elif details["type"] == "missing":
-        message = "is missing"
-    elif details["type"] == "value_error":
+    elif kind == "literal_error":
+        message, got = f"{value!r} is not allowed", str(value)
+        allowed = re.findall(r"'([^']*)'", context["expected"])
+    elif kind == "value_error":
         message = str(context["error"])
-    elif details["type"] == "too_short":
+    elif kind == "fishray":
+        message = details["msg"]
+    elif kind == "too_short":
         message = "is empty; give at least one"
-    elif details["type"] == "literal_error":
-        message = f"{details['input']!r} is not allowed; one of {context['expected']}"
-    elif not context.get("allowed") and details["type"] != "fishray":
-        message = f"{details['input']!r}: {message[0].lower()}{message[1:]}"
+    elif kind == "too_long" or (kind == "missing" and isinstance(details["loc"][-1], int)):
+        message = "must be two numbers, [low, high]"
+    elif kind == "missing":
+        message = "is missing"
+    elif value is None:
+        message = "is empty; give it a value or leave it out"
+    elif kind in ("model_type", "model_attributes_type", "dict_type"):
+        message = f"{value!r}: must be a mapping of settings"
+    elif kind in ("tuple_type", "list_type"):
+        message = f"{value!r}: must be a list"
+    else:
+        message = f"{value!r}: {plain_words(details['msg'])}"
     if allowed and got is not None:
         close = nearest(got, allowed)
         message += f"; did you mean {close}?" if close else f"; one of {', '.join(allowed)}"
@@ -200,7 +224,10 @@ def _known_settings(path: Path_) -> list[str]:
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             kind = kind.model_fields[str(part)].annotation
-        kind = next((found for found in _models_in(kind)), None)
+        else:  # a mapping of names to settings: the name of one
+            kind = next(_models_in(kind), None)
+        if get_origin(kind) is not dict:
+            kind = next(_models_in(kind), None)
     return list(kind.model_fields) if kind else []
 
 

@@ -8,6 +8,8 @@ from fishray.config.base import Settings
 
 Bounds = tuple[float, float]
 
+FEW = 64
+
 
 class Distribution(Settings):
     """One of ``{uniform: [a, b]}``, ``{loguniform: [a, b]}``, ``{randint: [a, b]}`` (b too), ``{choice: [...]}``."""
@@ -31,5 +33,7 @@ class Distribution(Settings):
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """Values whose validity decides that of every value it can draw: all choices, or both bounds."""
+        """Values whose validity decides that of every value it can draw: all where they are few, else both bounds."""
+        if self.randint and self.randint[1] - self.randint[0] < FEW:
+            return tuple(range(self.randint[0], self.randint[1] + 1))
         return self.choice or self.uniform or self.loguniform or self.randint or ()

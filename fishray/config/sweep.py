@@ -1,7 +1,9 @@
 """The sweep file: everything a run needs."""
 
 import json
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,9 +14,11 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from fishray.config.base import Settings
 from fishray.config.space import Distribution
@@ -25,14 +29,27 @@ SPLITS = ("train", "validation", "test")
 METRICS = ("validation_auc", "validation_average_precision", "validation_youden_j")
 
 
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _share_or_names(value: Any) -> Any:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if _is_number(value):
         if not 0 < value < 1:
             raise ValueError(f"a share of each recording must lie between 0 and 1, not {value}")
         return float(value)
     if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
         return tuple(value)
     raise ValueError("must be a share of each recording (0.6) or a list of recordings ([a, b])")
+
+
+def _run_name(name: str) -> str:
+    if not RUN_NAME.fullmatch(name):
+        raise ValueError(f"{name!r}: must be letters, digits, _, . and -, and begin with a letter or a digit")
+    return name
 
 
 SplitPart = Annotated[Any, AfterValidator(_share_or_names)]
@@ -82,6 +99,18 @@ class DataSettings(Settings):
     """Frames a clip-mode model sees; also what must lie behind a frame for it to be scored."""
 
 
+def _auto_or_speed(value: Any) -> Any:
+    if value == "auto" or (_is_number(value) and value > 0):
+        return value
+    raise ValueError(f"{value!r}: must be auto or a speed above 0")
+
+
+def _auto_or_gpus(value: Any) -> Any:
+    if value == "auto" or (_is_number(value) and (0 <= value <= 1 or (value > 1 and value == int(value)))):
+        return value
+    raise ValueError(f"{value!r}: must be auto, a share between 0 and 1, or a whole number")
+
+
 class LabelSettings(Settings):
     """The rule of the labels (DESIGN: label y)."""
 
@@ -90,17 +119,13 @@ class LabelSettings(Settings):
     horizon_s: PositiveFloat | None = None
     """Look-ahead in seconds, for recordings of different frame rates."""
     low_fraction: Fraction = 0.1
-    range_threshold: Any = 0.001
+    range_threshold: Annotated[Any, AfterValidator(_auto_or_speed)] = 0.001
     """Least range of the speed within the horizon; auto: taken from the train split."""
 
     @model_validator(mode="after")
     def _one_horizon(self) -> Self:
         if self.horizon is not None and self.horizon_s is not None:
             raise ValueError("give horizon (frames) or horizon_s (seconds), not both")
-        threshold = self.range_threshold
-        number = isinstance(threshold, int | float) and not isinstance(threshold, bool) and threshold > 0
-        if threshold != "auto" and not number:
-            raise _faults([_fault(("range_threshold",), "must be auto or a speed above 0")])
         return self
 
     def horizon_frames(self, fps: float) -> int:
@@ -114,15 +139,8 @@ class Resources(Settings):
     """What one trial gets."""
 
     cpus: PositiveInt = 1
-    gpus: Any = "auto"
+    gpus: Annotated[Any, AfterValidator(_auto_or_gpus)] = "auto"
     """A number of GPUs or a share of one; auto: a quarter of a GPU where there is one, else none."""
-
-    @model_validator(mode="after")
-    def _gpus(self) -> Self:
-        number = isinstance(self.gpus, int | float) and not isinstance(self.gpus, bool) and self.gpus >= 0
-        if self.gpus != "auto" and not (number and (self.gpus <= 1 or self.gpus == int(self.gpus))):
-            raise _faults([_fault(("gpus",), "must be auto, a share between 0 and 1, or a whole number")])
-        return self
 
 
 class Family(Settings):
@@ -134,39 +152,46 @@ class Family(Settings):
     fixed: dict[str, Any] = Field(default_factory=dict)
     resources: Resources = Resources()
 
-    @model_validator(mode="after")
-    def _every_setting_is_usable(self) -> Self:
-        if faults := list(self._setting_faults()):
-            raise _faults(faults)
-        return self
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, model: str) -> str:
+        if model not in MODELS:
+            raise PydanticCustomError("fishray", "unknown model", {"allowed": list(MODELS), "got": model})
+        return model
 
-    def _setting_faults(self) -> Iterator[InitErrorDetails]:
-        if self.model not in MODELS:
-            yield _fault(("model",), "unknown model", allowed=list(MODELS), got=self.model)
-            return
-        candidates = [("fixed", key, value) for key, value in self.fixed.items()]
-        candidates += [("space", key, value) for key, drawn in self.space.items() for value in drawn.extremes]
-        seen: set[tuple[str, str]] = set()
-        for block, key, value in candidates:
-            if (block, key) in seen:
-                continue
-            if fault := self._value_fault(block, key, value):
-                seen.add((block, key))
-                yield fault
-        for key in self.fixed.keys() & self.space.keys():
-            yield _fault(("fixed", key), "stands in space as well; keep one")
+    @field_validator("space", mode="wrap")  # in place of pydantic's own, which would stop at the first unknown name
+    @classmethod
+    def _usable_space(cls, space: Any, _: Any, info: ValidationInfo) -> dict[str, Distribution]:
+        model = info.data.get("model")
 
-    def _value_fault(self, block: str, key: str, value: Any) -> InitErrorDetails | None:
-        settings = MODELS[self.model]
-        allowed = [name for name in settings.model_fields if name != "model"]
-        if key not in allowed:
-            return _fault((block, key), "unknown setting", allowed=allowed, got=key)
-        try:
-            settings.model_validate_json(json.dumps({key: value}))
-        except ValidationError as error:
-            message = error.errors()[0]["msg"]
-            return _fault((block, key), f"{value!r}: {message[0].lower()}{message[1:]}")
-        return None
+        def check(key: str, drawn: Any) -> Distribution:
+            _check_name(model, key)
+            distribution = _distribution(drawn)
+            for value in distribution.extremes:
+                _check_value(model, key, value)
+            return distribution
+
+        return _each(space, check)
+
+    @field_validator("fixed", mode="wrap")
+    @classmethod
+    def _usable_fixed(cls, fixed: Any, _: Any, info: ValidationInfo) -> dict[str, Any]:
+        model, space = info.data.get("model"), info.data.get("space", {})
+
+        def check(key: str, value: Any) -> Any:
+            _check_name(model, key)
+            if key in space:
+                raise PydanticCustomError("fishray", "stands in space as well; keep one")
+            _check_value(model, key, value)
+            return value
+
+        return _each(fixed, check)
+
+    def greatest(self, key: str) -> Any:
+        """Greatest value that a numeric setting can take in this family."""
+        if key in self.space:
+            return max(self.space[key].extremes)
+        return self.fixed.get(key, MODELS[self.model].model_fields[key].default)
 
 
 class SearchSettings(Settings):
@@ -209,7 +234,7 @@ class ReportSettings(Settings):
 class Sweep(Settings):
     """A whole search, resolved."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[str, AfterValidator(_run_name)]
     seed: NonNegativeInt = 0
     data: DataSettings
     labels: LabelSettings = LabelSettings()
@@ -217,13 +242,82 @@ class Sweep(Settings):
     search: SearchSettings = SearchSettings()
     report: ReportSettings = ReportSettings()
 
+    @model_validator(mode="after")
+    def _steps_fit_into_the_look_back(self) -> Self:
+        look_back = self.data.look_back
+        if faults := [
+            _fault(
+                ("families", name, "space" if "frames_per_step" in family.space else "fixed", "frames_per_step"),
+                f"{family.greatest('frames_per_step')} is above data.look_back {look_back}",
+            )
+            for name, family in self.families.items()
+            if family.greatest("frames_per_step") > look_back
+        ]:
+            raise _faults(faults)
+        return self
 
-def _fault(
-    loc: tuple[str, ...], message: str, allowed: list[str] | None = None, got: str | None = None
-) -> InitErrorDetails:
-    context = {"allowed": allowed, "got": got} if allowed else {}
-    error = PydanticCustomError("fishray", message.replace("{", "(").replace("}", ")"), context)
-    return InitErrorDetails(type=error, loc=loc, input=got)
+
+def plain_words(message: str) -> str:
+    """What pydantic says of a value, to be put behind it."""
+    return message.replace("Input should be", "must be").replace("Input should", "must")
+
+
+def _check_name(model: str | None, key: str) -> None:
+    """Refuse a setting that the model does not have; an unknown model is a fault of its own."""
+    if model is None:
+        return
+    allowed = [name for name in MODELS[model].model_fields if name != "model"]
+    if key not in allowed:
+        raise PydanticCustomError("fishray", "unknown setting", {"allowed": allowed, "got": key})
+
+
+def _check_value(model: str | None, key: str, value: Any) -> None:
+    """Refuse a value that the model's setting cannot have."""
+    if model is None:
+        return
+    try:
+        MODELS[model].model_validate_json(json.dumps({key: value}))
+    except ValidationError as error:
+        raise _message(f"{value!r}: {plain_words(error.errors()[0]['msg'])}") from error
+
+
+def _distribution(drawn: Any) -> Distribution:
+    if isinstance(drawn, Distribution):
+        return drawn
+    if not isinstance(drawn, dict):
+        raise _message(f"{drawn!r}: must be a distribution ({{choice: [...]}}); a single value belongs in fixed")
+    return Distribution.model_validate_json(json.dumps(drawn))
+
+
+def _each(entries: Any, check: Callable[[str, Any], Any]) -> dict[str, Any]:
+    """Check every entry of a mapping, so that one fault hides no other."""
+    if not isinstance(entries, dict):
+        raise PydanticKnownError("dict_type")
+    checked: dict[str, Any] = {}
+    faults: list[InitErrorDetails] = []
+    for key, value in entries.items():
+        try:
+            checked[key] = check(key, value)
+        except PydanticCustomError as error:
+            faults.append(InitErrorDetails(type=error, loc=(key,), input=value))
+        except ValidationError as error:
+            faults += [
+                InitErrorDetails(
+                    type=details["type"], loc=(key, *details["loc"]), input=details["input"], ctx=details.get("ctx", {})
+                )
+                for details in error.errors()
+            ]
+    if faults:
+        raise _faults(faults)
+    return checked
+
+
+def _message(message: str) -> PydanticCustomError:
+    return PydanticCustomError("fishray", message)
+
+
+def _fault(loc: tuple[str, ...], message: str) -> InitErrorDetails:
+    return InitErrorDetails(type=_message(message), loc=loc, input=None)
 
 
 def _faults(details: list[InitErrorDetails]) -> ValidationError:

@@ -3,10 +3,13 @@
 Shape suffixes: b batch, t time in frames, s time in steps, c channel, h height, w width.
 """
 
+import warnings
 from collections.abc import Sequence as Collection
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -71,7 +74,7 @@ class SequenceInputs:
         if downsample is not None:
             if sequence.frames is None:
                 raise ValueError(f"{sequence.recording} was loaded without frames")
-            frames_thw = torch.from_numpy(sequence.frames)
+            frames_thw = _as_tensor(sequence.frames)
             if downsample == 1:
                 self._frames_thw = frames_thw.to(device)
             else:
@@ -116,6 +119,13 @@ def stack(crops: Collection[Inputs]) -> Inputs:
     """One batch of several crops."""
     pixels = [crop.pixels_btchw for crop in crops if crop.pixels_btchw is not None]
     return Inputs(torch.cat([crop.speed_bt for crop in crops]), torch.cat(pixels) if pixels else None)
+
+
+def _as_tensor(frames_thw: NDArray[np.uint8]) -> Tensor:
+    """The same memory as a tensor; it may be mapped read-only, of which torch warns, and nothing here writes to it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(frames_thw)
 
 
 def _differences(frames_thw: Tensor) -> Tensor:

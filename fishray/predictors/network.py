@@ -104,7 +104,8 @@ class NetworkPredictor(Predictor):
         step = self.settings.frames_per_step
         length = self.look_back // step * step
         ends = np.arange(self.look_back - 1, inputs.frame_count)
-        for group in np.array_split(ends, max(1, len(ends) // CROPS_AT_ONCE)):
+        for first in range(0, len(ends), CROPS_AT_ONCE):
+            group = ends[first : first + CROPS_AT_ONCE]
             logits, _ = self.network(stack([inputs.take(int(end) - length + 1, length) for end in group]), None)
             yield group, logits[:, -1]
 
@@ -165,12 +166,14 @@ class NetworkPredictor(Predictor):
                     for key in file.keys()  # noqa: SIM118  (not a mapping)
                     if key.startswith("network.")
                 }
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"no usable weights at {path} ({error})") from error
-        size = json.loads(metadata["frame_size"])
-        config = TrialConfig.model_validate_json(metadata["config"])
-        predictor = cls(config, int(metadata["look_back"]), None if size is None else (size[0], size[1]))
-        predictor.network.load_state_dict(weights)
+            size = json.loads(metadata["frame_size"])
+            config = TrialConfig.model_validate_json(metadata["config"])
+            predictor = cls(config, int(metadata["look_back"]), None if size is None else (size[0], size[1]))
+            predictor.network.load_state_dict(weights)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError(
+                f"no usable weights at {path} ({(str(error) or type(error).__name__).splitlines()[0]})"
+            ) from error
         return predictor
 
 

@@ -71,6 +71,9 @@ def _report(ranking: Ranking, width: int, show_all: bool) -> Iterator[Text]:
     yield from _verdict(ranking, width)
     for warning in ranking.warnings:
         yield from _hanging("Note: ", f"{warning}.", width, "yellow")
+    if differences := _differences_table(ranking, width):
+        yield Text()
+        yield from differences
     if ranking.published:
         yield Text()
         yield from _published_table(ranking, width)
@@ -83,6 +86,9 @@ def _next(ranking: Ranking) -> list[str]:
     commands = [f"fishray report {ranking.run} {option}" for option in ("--json", "--csv")]
     if ranking.status in ("starting", "running", "scoring"):
         commands.insert(0, f"fishray status {ranking.run}")
+    failed = next((row.predictor for row in ranking.rows if row.status == "failed"), None)
+    if failed:
+        commands.insert(0, f"fishray status {ranking.run} --trial {failed}")
     if ranking.best:
         commands.append(f"fishray predict {ranking.run} STORE --out p.csv")
     return commands
@@ -218,6 +224,18 @@ def _hanging(heading: str, text: str, width: int, style: str = "") -> Iterator[T
     for line in wrap(text, max(20, width - len(heading)), break_long_words=False, break_on_hyphens=False):
         yield Text.assemble(heading, (line, style))
         heading = " " * len(heading)
+
+
+def _differences_table(ranking: Ranking, width: int) -> list[Text]:
+    """Leaders against the baselines that the ranking has no column for; those that do not fit are left out."""
+    leaders = [row for row in ranking.rows if row.kind == "trial" and row.over]
+    others = [name for row in leaders[:1] for name in row.over if name != PERSISTENCE]
+    columns = [Column("test AUC of", [row.predictor for row in leaders])]
+    for name in others:
+        columns.append(Column(f"over {name}", [_difference(row.over[name]) for row in leaders]))
+    while needed_width(columns) > width:
+        columns.pop()
+    return align(columns, width) if len(columns) > 1 else []
 
 
 def _published_table(ranking: Ranking, width: int) -> Iterator[Text]:

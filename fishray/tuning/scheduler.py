@@ -48,21 +48,23 @@ class Asha:
         self.rungs: dict[int, dict[str, float]] = {rung: {} for rung in search.rungs}
 
     def decide(self, trial: str, epoch: int, value: float) -> Decision | None:
-        """Decide on a trial that has reached an epoch; None between rungs and for a rung it has passed already.
+        """Decide on a trial that has reached an epoch; None where it has passed the last rung up to there already.
 
-        It goes on if it reaches the (1 - 1 / reduction_factor) quantile of those that were at the rung before it.
+        It goes on if it reaches the (1 - 1 / reduction_factor) quantile of those that were at the rung before it. Where
+        the result at a rung was lost with a process, the next one stands for it.
         """
-        rung = self.rungs.get(epoch)
-        if rung is None or trial in rung:
+        reached = max((rung for rung in self.rungs if rung <= epoch), default=None)
+        if reached is None or trial in self.rungs[reached]:
             return None
+        rung = self.rungs[reached]
         quantile = 1 - 1 / self._search.reduction_factor
         needed = float(np.quantile(list(rung.values()), quantile)) if rung else None
         rung[trial] = value
-        if epoch >= self._search.max_epochs:
+        if reached == self._search.max_epochs:
             action = "finish"
         else:
             action = "stop" if needed is not None and value < needed else "continue"
-        return Decision(trial, self.family, epoch, action, value, needed)
+        return Decision(trial, self.family, reached, action, value, needed)
 
 
 class FamilyScheduler(FIFOScheduler):  # type: ignore[misc]

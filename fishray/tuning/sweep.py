@@ -56,23 +56,44 @@ def run_sweep(prepared: Prepared, run_path: Path, on_event: OnEvent) -> Run:
     remove_stale_scratch()
 
     record = Recorder(run.journal, on_event)
-    record("sweep", **_facts(prepared))
-    baselines = {name: fit(sequences.train) for name, fit in BASELINES.items()}
-    _score_baselines(baselines, sequences, record)
-    plan = planned_trials(sweep)
-    for config in plan:
-        record("trial", config=config.model_dump(mode="json"))
-    with _ray_on_this_node(node), FrameCache(cache_key(run)):
-        _train(sweep, run, plan, node, record)
-        state = run.state()
-        if state.unfinished():
-            record("finish", status="interrupted", reason="stopped by the user")
-        elif not state.ranked(sweep.search.metric):
-            record("finish", status="failed", reason="every trial failed")
-        else:
-            _score(prepared, run, state, baselines, record)
-            record("finish", status="finished", reason="")
+    with _early_end_recorded(record):
+        record("sweep", **_facts(prepared))
+        baselines = {name: fit(sequences.train) for name, fit in BASELINES.items()}
+        _score_baselines(baselines, sequences, record)
+        plan = planned_trials(sweep)
+        for config in plan:
+            record("trial", config=config.model_dump(mode="json"))
+        with _ray_on_this_node(node), FrameCache(cache_key(run)):
+            _train_and_score(prepared, run, plan, baselines, record)
     return run
+
+
+@contextmanager
+def _early_end_recorded(record: Recorder) -> Iterator[None]:
+    """Write down that a sweep ended before its end, so that no view takes it for one that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        record("finish", status="interrupted", reason="stopped by the user")
+        raise
+    except Exception as error:
+        record("finish", status="failed", reason=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _train_and_score(
+    prepared: Prepared, run: Run, plan: list[TrialConfig], baselines: dict[str, Baseline], record: Recorder
+) -> None:
+    sweep = prepared.sweep
+    _train(sweep, run, plan, prepared.node, record)
+    state = run.state()
+    if state.unfinished():
+        record("finish", status="interrupted", reason="stopped by the user")
+    elif not state.ranked(sweep.search.metric):
+        record("finish", status="failed", reason="every trial failed")
+    else:
+        _score(prepared, run, state, baselines, record)
+        record("finish", status="finished", reason="")
 
 
 def _facts(prepared: Prepared) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from fishray.sequences.cache import FrameCache
 from fishray.store import open_store
 
 if TYPE_CHECKING:
-    pass
+    from fishray.training import Trainer
 
 
 class Host:
@@ -60,27 +60,34 @@ class Host:
 class TrialTrainable(tune.Trainable):  # type: ignore[misc]
     """One trial at a time; `reset_config` frees its model and takes the next, in the same process."""
 
+    _trainer: "Trainer | None" = None
+
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the first trial of this process."""
+        """Take the first trial of this process.
+
+        It starts with its first step, because Tune makes processes ahead of need: another may have run the trial that
+        this one was made for, and must not find its traces.
+        """
         os.umask(0o077)
         self._host: Host | None = None
-        self._start(config)
+        self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Free the last trial and start another."""
+        """Free the last trial and take another."""
         self._free()
-        self._start(new_config)
+        self._take(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         """Run one epoch; a trial that raises is reported with its traceback, and the process lives on."""
-        if self._trainer is None:
-            return self._failed(self._failure, self._traceback)
         try:
+            if self._trainer is None:
+                self._trainer = self._start()
             score = self._trainer.run_epoch(self._best_path)
             self._trainer.save(self._attempt_path / "checkpoint")
         except Exception as error:  # noqa: BLE001  (whatever a trial raises is its result)
-            return self._failed(describe_failure(error), traceback.format_exc())
+            # Without "done", which would keep the result from the scheduler, who ends the trial.
+            return {"failed": describe_failure(error), "traceback": traceback.format_exc()}
         return {**score.as_dict(), "attempt": self._attempt, "host": socket.gethostname(), "pid": os.getpid()}
 
     def cleanup(self) -> None:
@@ -89,29 +96,33 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         if self._host:
             self._host.close()
 
-    def _start(self, config: dict[str, Any]) -> None:
+    def _take(self, config: dict[str, Any]) -> None:
+        self._granted = config
+        self._trainer = None
+
+    def _start(self) -> "Trainer":
         from fishray.training import Trainer, choose_device
 
-        self._config = TrialConfig.model_validate_json(json.dumps(config["trial"]))
-        self._trainer: Trainer | None = None
-        self._failure = self._traceback = ""
-        try:
-            self._host = self._host or Host(Run(Path(config["run"])), config["cpus"])
-            run = self._host.run
-            self._best_path = run.best_path(self._config.id)
-            self._attempt, self._attempt_path = _next_attempt(run.trial_path(self._config.id))
-            device = choose_device(config["gpus"])
-            _limit_gpu_memory(config["gpus"])
-            data = self._host.data(frames=isinstance(self._config.settings, ConvLstmSettings))
-            trainer = Trainer(self._config, data, device, self._host.sweep.search.metric)
-            earlier = self._attempt_path.with_name(f"attempt-{self._attempt - 1}") / "checkpoint"
-            if earlier.exists():
-                trainer.load(earlier)
-            self._trainer = trainer
-        except Exception as error:  # noqa: BLE001  (whatever a trial raises is its result)
-            self._failure, self._traceback = describe_failure(error), traceback.format_exc()
+        granted = self._granted
+        config = TrialConfig.model_validate_json(json.dumps(granted["trial"]))
+        self._host = self._host or Host(Run(Path(granted["run"])), granted["cpus"])
+        run = self._host.run
+        self._best_path = run.best_path(config.id)
+        self._attempt, self._attempt_path = _next_attempt(run.trial_path(config.id))
+        device = choose_device(granted["gpus"])
+        _limit_gpu_memory(granted["gpus"])
+        data = self._host.data(frames=isinstance(config.settings, ConvLstmSettings))
+        trainer = Trainer(config, data, device, self._host.sweep.search.metric)
+        for earlier in range(self._attempt - 1, 0, -1):
+            checkpoint = self._attempt_path.with_name(f"attempt-{earlier}") / "checkpoint"
+            if checkpoint.exists():
+                trainer.load(checkpoint)
+                break
+        return trainer
 
     def _free(self) -> None:
+        if self._host is None:  # torch was not needed yet
+            return
         import gc
 
         import torch
@@ -120,9 +131,6 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _failed(self, reason: str, trace: str) -> dict[str, Any]:
-        return {"failed": reason, "traceback": trace}  # not "done": then Tune would not ask the scheduler
 
 
 def cache_key(run: Run) -> str:

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+
+from fishray.config.sweep import DataSettings, LabelSettings, Split
+from fishray.errors import LabelError, RecordingError, StoreError
+from fishray.sequences import load_sequences
+from fishray.sequences.splits import valid_labels
+from fishray.signals.targets import UNDEFINED, burst_labels, horizon_ranges
+from fishray.store import new_recording, open_store
+
+HORIZON = 45
+SHARES = Split(train=0.5, validation=0.25, test=0.25)
+
+
+@pytest.fixture
+def store_of(tmp_path):
+    """Make a store of speed series."""
+
+    def make(fps=30.0, **series):
+        path = tmp_path / "series.zarr"
+        for name, speed in series.items():
+            origin = {"fps": fps, "source": name, "source_sha256": name, "settings": {}, "fishray": "0"}
+            with new_recording(path, name, origin) as writer:
+                writer.finish(np.asarray(speed, np.float64))
+        return open_store(path)
+
+    return make
+
+
+def random_speed(frames, seed=0):
+    """Small steps between 0 and 0.01: every horizon has both kinds of label around it."""
+    return np.random.default_rng(seed).uniform(0, 0.01, frames - 1)
+
+
+def load(store, labels=None, **data):
+    return load_sequences(store, DataSettings(store=store.path, **data), labels or LabelSettings())
+
+
+def test_the_published_valid_frames(store_of):  # look-back 120, horizon 45: 119 … T - 47
+    train = load(store_of(a=random_speed(2000)), split=SHARES).train[0]
+    assert train.frame_count == 1000
+    assert np.flatnonzero(train.valid).tolist() == list(range(119, 1000 - 47 + 1))
+
+
+def test_labels_are_undefined_where_the_horizon_is_not_wholly_inside(store_of):
+    train = load(store_of(a=random_speed(2000)), split=SHARES).train[0]
+    assert np.flatnonzero(train.label == UNDEFINED).tolist() == list(range(1000 - 46, 1000))
+
+
+def test_pieces_lie_end_to_end_and_lose_the_speed_across_their_border(store_of):
+    speed = random_speed(2000)
+    data = load(store_of(a=speed), split=SHARES)
+    pieces = [data.train[0], data.validation[0], data.test[0]]
+    assert [(piece.start, piece.frame_count) for piece in pieces] == [(0, 1000), (1000, 500), (1500, 500)]
+    for (
+        piece
+    ) in pieces:  # T frames, T - 1 speeds: the one that compares the last with the next piece's first is in none
+        assert np.array_equal(piece.speed, speed[piece.start : piece.start + piece.frame_count - 1])
+
+
+def test_what_lies_beyond_a_border_moves_no_label(store_of):
+    speed = random_speed(2000)
+    changed = speed.copy()
+    changed[999:] = random_speed(1001, seed=1)  # ỹ_999 compares frame 999 of train with frame 1000 of validation
+    store = store_of(a=speed, b=changed)
+    before, after = (load(store, split=SHARES, recordings=(name,)) for name in ("a", "b"))
+    assert np.array_equal(before.train[0].label, after.train[0].label)
+    assert not np.array_equal(before.validation[0].label, after.validation[0].label)
+
+
+def test_frames_are_cut_as_the_speeds_are(tank, tanks):
+    for split, start, stop in (("train", 0, 240), ("validation", 240, 320), ("test", 320, 400)):
+        for sequence in tank.split(split):
+            assert np.array_equal(sequence.frames, tanks[sequence.recording].frames_thw[start:stop])
+
+
+def test_the_known_bursts_are_the_labels(tank, tanks):  # positive where the square rests, before it bursts
+    for sequence in tank.train:
+        rests = tanks[sequence.recording].pixels_per_frame[:240] == 0
+        assert np.array_equal(sequence.label[sequence.valid] == 1, rests[sequence.valid])
+
+
+def test_known_speed_is_the_last_one_that_can_be_known(make_sequence):
+    sequence = make_sequence(speed=[0.1, 0.2, 0.3])
+    assert sequence.frame_count == 4
+    assert np.array_equal(sequence.known_speed, [np.nan, 0.1, 0.2, 0.3], equal_nan=True)
+
+
+def test_recordings_of_a_split_are_whole_sequences(store_of):
+    store = store_of(a=random_speed(300, 1), b=random_speed(400, 2), c=random_speed(500, 3))
+    data = load(store, split=Split(train=("c", "a"), validation=("b",)))
+    assert [(s.recording, s.start, s.frame_count) for s in data.train] == [("c", 0, 500), ("a", 0, 300)]
+    assert [s.recording for s in data.validation] == ["b"]
+    assert data.test == ()
+
+
+def test_chosen_recordings_alone_are_loaded(store_of):
+    store = store_of(a=random_speed(2000, 1), b=random_speed(2000, 2))
+    assert [s.recording for s in load(store, recordings=("b",)).train] == ["b"]
+    with pytest.raises(StoreError, match=r"no recording bb in .* did you mean b"):
+        load(store, recordings=("bb",))
+
+
+@pytest.mark.parametrize(("look_back", "horizon"), [(120, 45), (8, 1), (60, 10)])
+def test_a_piece_needs_look_back_horizon_and_one_frame(store_of, look_back, horizon):
+    needed = look_back + horizon + 1
+    store = store_of(
+        a=random_speed(900, 1), b=random_speed(900, 2), enough=random_speed(needed), short=random_speed(needed - 1)
+    )
+
+    def load_train(name):
+        split = Split(train=("a", name), validation=("b",))
+        return load(store, LabelSettings(horizon=horizon), look_back=look_back, split=split).train[1]
+
+    assert np.flatnonzero(load_train("enough").valid).tolist() == [look_back - 1]
+    reason = (
+        rf"short: its train piece has {needed - 1} frames, fewer than look-back {look_back} \+ horizon {horizon} "
+        rf"\+ 1 = {needed}; use a longer recording"
+    )
+    with pytest.raises(RecordingError, match=reason):
+        load_train("short")
+
+
+def test_a_split_without_a_positive_is_refused(store_of):
+    store = store_of(a=random_speed(500), still=np.zeros(499))
+    reason = (
+        r"the validation split has no positive label among 335 valid frames at range_threshold 0\.001; "
+        r"lower labels\.range_threshold, set it to auto, or choose another split"
+    )
+    with pytest.raises(LabelError, match=reason):
+        load(store, split=Split(train=("a",), validation=("still",)))
+
+
+def test_a_split_without_a_negative_is_refused(store_of):
+    store = store_of(a=random_speed(500), b=np.linspace(0, 1, 499))  # always the lowest of what comes
+    with pytest.raises(LabelError, match=r"the train split has no negative label .*; raise labels.range_threshold"):
+        load(store, split=Split(train=("b",), validation=("a",)))
+
+
+def test_an_automatic_threshold_is_that_of_train_alone(store_of):
+    train = random_speed(500, 1)
+    quiet, loud = random_speed(500, 2), 100 * random_speed(500, 2)
+    store = store_of(a=train, b=quiet, c=loud, d=random_speed(500, 3), e=1.02 * train)
+    automatic = LabelSettings(range_threshold="auto")
+    beside_quiet = load(store, automatic, split=Split(train=("a",), validation=("b",), test=("d",)))
+    beside_loud = load(store, automatic, split=Split(train=("a",), validation=("c",), test=("d",)))
+    assert np.array_equal(beside_quiet.train[0].label, beside_loud.train[0].label)
+    assert np.array_equal(beside_quiet.test[0].label, beside_loud.test[0].label)
+    other = load(store, automatic, split=Split(train=("e",), validation=("b",), test=("d",)))
+    assert not np.array_equal(beside_quiet.test[0].label, other.test[0].label)
+
+
+def test_an_automatic_threshold_makes_the_published_share_of_horizons_active(store_of):
+    speed = random_speed(2000, 1) * np.linspace(0.1, 1, 1999)
+    split = Split(train=("a",), validation=("b",))
+    train = load(store_of(a=speed, b=speed), LabelSettings(range_threshold="auto"), split=split).train[0]
+    threshold = np.quantile(horizon_ranges(speed, HORIZON), 0.31)
+    assert np.array_equal(train.label, burst_labels(speed, HORIZON, range_threshold=threshold))
+    assert np.mean(horizon_ranges(speed, HORIZON) >= threshold) == pytest.approx(0.69, abs=0.01)  # neighbours tie
+
+
+def test_a_horizon_in_seconds_follows_each_frame_rate(store_of):
+    store = store_of(fast=random_speed(500, 1))
+    store = store_of(slow=random_speed(500, 2), fps=10.0)
+    data = load(store, LabelSettings(horizon_s=1.5), split=Split(train=("fast",), validation=("slow",)))
+    undefined = [(sequence.label == UNDEFINED).sum() for sequence in (data.train[0], data.validation[0])]
+    assert undefined == [45 + 1, 15 + 1]
+
+
+def test_valid_labels_are_those_of_sequence_after_sequence(tank):
+    first, second, third = (sequence.label[sequence.valid] for sequence in tank.validation)
+    assert valid_labels(tank.validation).tolist() == [*first, *second, *third]
+    assert set(valid_labels(tank.validation)) == {0, 1}

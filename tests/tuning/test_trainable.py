@@ -1,0 +1,255 @@
+import json
+import os
+import tempfile
+import weakref
+
+import pytest
+import torch
+
+from fishray import training
+from fishray.config.sweep import Sweep
+from fishray.runs import Run
+from fishray.tuning.space import draw_trial
+from fishray.tuning.trainable import TrialTrainable, describe_failure
+
+# Frames are a read-only memory map on purpose; networks copy from it and never write.
+pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
+
+SMALL = {"steps_per_epoch": 2, "batch_size": 2, "judged_frames": 24, "warmup_steps": 0}
+TOO_COARSE = 64
+"""More pixels than a frame of the tank is high or wide."""
+FAMILIES = {
+    "lstm": {
+        "trials": 3,
+        "space": {"hidden": {"choice": [3, 4]}},
+        "fixed": SMALL | {"augment": "noise", "dropout": 0.2},
+    },
+    "convlstm": {"trials": 3, "fixed": SMALL | {"filters": [2], "downsample": 4, "augment": "flips"}},
+    "broken": {"model": "convlstm", "trials": 1, "fixed": SMALL | {"downsample": TOO_COARSE}},
+}
+TIMES = {"labels_per_s", "epoch_s"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scratch(tmp_path_factory):
+    """A trainable owns its process; here it gives back threads and file mode, and its scratch is the tests'."""
+    threads, mask = torch.get_num_threads(), os.umask(0o022)
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("scratch")
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield folder
+    torch.set_num_threads(threads)
+    os.umask(mask)
+
+
+@pytest.fixture(scope="module")
+def new_run(tank_store, tmp_path_factory):
+    """Begin a run in a folder of its own."""
+    families = {name: {"model": name, **family} for name, family in FAMILIES.items()}
+    data = {"store": str(tank_store), "look_back": 24}
+    # the tank moves by 0, 1 or 3 pixels a frame; a burst is a range of two of them
+    labels = {"horizon": 10, "range_threshold": 2 * 2 * 6 * 200 / (255 * 24 * 32)}
+    sweep = {"name": "tiny", "data": data, "labels": labels, "families": families}
+    checked = Sweep.model_validate_json(json.dumps(sweep))
+    return lambda: Run.create(tmp_path_factory.mktemp("runs") / "tiny", checked, "fingerprint")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(new_run):
+    """Four epochs of each family's first trial, in a process of its own."""
+
+    def train(family):
+        trainable = TrialTrainable(granted(new_run(), family))
+        results = scores(trainable, epochs=4)
+        trainable.cleanup()
+        return results
+
+    return {family: train(family) for family in ("lstm", "convlstm")}
+
+
+@pytest.fixture
+def process():
+    """Make a process that trains; it ends with the test, unless it was killed."""
+    made = []
+
+    def make(config):
+        made.append(TrialTrainable(config))
+        return made[-1]
+
+    yield make
+    for trainable in made:
+        trainable.cleanup()
+
+
+def granted(run, family, number=0):
+    sweep, _ = run.resolved()
+    trial = draw_trial(sweep.seed, family, sweep.families[family], number)
+    return {"run": str(run.path), "trial": trial.model_dump(mode="json"), "cpus": 1, "gpus": 0}
+
+
+def scores(trainable, epochs=2):
+    """Results of epochs, without what depends on the clock or on where they ran."""
+    results = [trainable.step() for _ in range(epochs)]
+    return [{key: value for key, value in each.items() if key not in TIMES | {"attempt"}} for each in results]
+
+
+@pytest.mark.parametrize("family", ["lstm", "convlstm"])
+@pytest.mark.parametrize("before", ["lstm", "convlstm", "broken"])
+def test_a_reused_process_scores_exactly_as_a_fresh_one(new_run, process, undisturbed, before, family):
+    run = new_run()
+    reused = process(granted(run, before, FAMILIES[before]["trials"] - 1))
+    first = scores(reused)
+    assert reused.reset_config(granted(run, family))
+    again = scores(reused)
+    assert again == undisturbed[family][:2]
+    assert again != first
+
+
+@pytest.mark.parametrize("family", ["lstm", "convlstm"])
+def test_a_reset_frees_the_model(new_run, process, monkeypatch, family):
+    made = []
+
+    def build(settings, build=training.build_network):
+        network = build(settings)
+        made.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(training, "build_network", build)
+    run = new_run()
+    trainable = process(granted(run, family))
+    trainable.step()
+    assert [network() is None for network in made] == [False]
+    trainable.reset_config(granted(run, family, 1))
+    assert [network() is None for network in made] == [True]
+    trainable.step()
+    trainable.cleanup()
+    assert [network() is None for network in made] == [True, True]
+
+
+def test_a_trial_that_raises_is_reported_with_its_traceback_and_the_next_one_runs(new_run, process):
+    run = new_run()
+    trainable = process(granted(run, "broken"))
+    result = trainable.step()
+    assert set(result) == {"failed", "traceback"}
+    assert result["failed"].startswith("RuntimeError: ")
+    assert result["traceback"].startswith("Traceback (most recent call last)")
+    assert "run_epoch" in result["traceback"] or "Trainer(" in result["traceback"]
+    assert result["traceback"].rstrip().splitlines()[-1].startswith("RuntimeError")
+    assert not run.best_path("broken-0000").exists()
+    trainable.reset_config(granted(run, "lstm"))
+    assert trainable.step()["epoch"] == 1
+
+
+def test_a_failure_is_not_called_done_because_tune_would_then_not_ask_the_scheduler(new_run, process):
+    assert "done" not in process(granted(new_run(), "broken")).step()
+
+
+def test_an_epoch_that_raises_ends_the_trial_alone(new_run, process, monkeypatch):
+    run = new_run()
+    trainable = process(granted(run, "lstm"))
+    trainable.step()
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            training.Trainer, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
+        assert trainable.step()["failed"] == "OSError: [Errno 28] No space left on device"
+    trainable.reset_config(granted(run, "lstm", 1))
+    assert trainable.step()["epoch"] == 1
+
+
+@pytest.mark.parametrize("family", ["lstm", "convlstm"])
+def test_a_second_attempt_goes_on_with_the_scores_of_an_undisturbed_one(new_run, process, undisturbed, family):
+    run = new_run()
+    killed = scores(process(granted(run, family)), epochs=2)
+    again = scores(process(granted(run, family)), epochs=2)
+    assert killed + again == undisturbed[family]
+    assert [each["epoch"] for each in again] == [3, 4]
+
+
+def test_an_attempt_that_died_before_its_first_epoch_costs_none(new_run, process):
+    run = new_run()
+    process(granted(run, "lstm")).step()
+    (run.trial_path("lstm-0000") / "attempt-2").mkdir()
+    assert process(granted(run, "lstm")).step()["epoch"] == 2
+
+
+def test_attempts_have_directories_of_their_own_so_that_a_cut_off_twin_harms_nothing(new_run, process):
+    run = new_run()
+    twin = process(granted(run, "lstm"))
+    assert twin.step()["attempt"] == 1
+    second = process(granted(run, "lstm"))
+    assert second.step()["attempt"] == 2
+    kept = (run.trial_path("lstm-0000") / "attempt-2" / "checkpoint").read_bytes()
+    twin.step()
+    twin.step()
+    assert (run.trial_path("lstm-0000") / "attempt-2" / "checkpoint").read_bytes() == kept
+    assert sorted(path.name for path in run.trial_path("lstm-0000").iterdir()) == ["attempt-1", "attempt-2", "best"]
+
+
+def test_a_process_that_is_made_but_never_steps_leaves_no_trace(new_run, process):
+    run = new_run()
+    before = sorted(run.path.rglob("*"))
+    spare = process(granted(run, "convlstm"))
+    spare.reset_config(granted(run, "lstm"))
+    spare.cleanup()
+    assert sorted(run.path.rglob("*")) == before
+
+
+def test_the_frames_are_gone_when_the_last_process_lets_go(new_run, process, scratch):
+    run = new_run()
+    trainable = process(granted(run, "convlstm"))
+    trainable.step()
+    assert list(scratch.glob("fishray-*/*/*.npy"))
+    trainable.cleanup()
+    assert list(scratch.glob("fishray-*/*")) == []
+
+
+def test_a_process_takes_one_thread_for_each_cpu(new_run, process):
+    torch.set_num_threads(2)
+    process(granted(new_run(), "lstm")).step()
+    assert torch.get_num_threads() == 1
+
+
+def test_files_of_a_trial_are_for_their_owner_alone(new_run, process):
+    run = new_run()
+    process(granted(run, "lstm")).step()
+    assert run.best_path("lstm-0000").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to be used")
+def test_a_gpu_that_was_asked_for_and_is_not_there_fails_the_trial(new_run, process):
+    result = process(granted(new_run(), "lstm") | {"gpus": 0.5}).step()
+    assert result["failed"].startswith("ResourceError: a GPU was asked for, but torch can use none here")
+
+
+def test_a_model_that_does_not_fit_is_called_too_large_for_its_share():
+    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has 10 GiB")
+    assert describe_failure(error) == (
+        "model too large for its GPU share: CUDA out of memory. Tried to allocate 20.00 GiB."
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+def test_a_model_larger_than_its_share_of_a_real_gpu_is_called_so(new_run, process):
+    run = new_run()
+    config = granted(run, "convlstm")
+    config["trial"]["settings"] |= {"filters": [4096], "downsample": 1, "precision": "float32"}
+    trainable = process(config | {"gpus": 0.01})
+    assert trainable.step()["failed"].startswith("model too large for its GPU share: ")
+    held = torch.cuda.memory_allocated()
+    trainable.reset_config(granted(run, "lstm") | {"gpus": 0.01})
+    assert torch.cuda.memory_allocated() <= held
+    assert trainable.step()["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("first line\nsecond line"), "ValueError: first line"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_other_failures_are_their_type_and_first_line(error, words):
+    assert describe_failure(error) == words

@@ -60,7 +60,7 @@ class Sampling:
         return Batch(crops, np.stack([self._labels(crop) for crop in crops]))
 
     def clips(self, count: int, seed: int) -> tuple[Crop, ...]:
-        """Clips of valid frames, half of them positive where there are enough; for over-fitting on purpose."""
+        """Clips of valid frames of one size, half of them positive where there are enough; to over-fit on purpose."""
         rng = np.random.default_rng(seed)
         length = self.look_back // self.frames_per_step * self.frames_per_step
         crops: list[Crop] = []
@@ -68,6 +68,7 @@ class Sampling:
             ends = [
                 (index, end)
                 for index, sequence in enumerate(self.sequences)
+                if self._frame_sizes[index] == self._frame_sizes[0]
                 for end in np.flatnonzero(sequence.valid & (sequence.label == wanted))
             ]
             chosen = rng.choice(len(ends), size=min(share, len(ends)), replace=False)

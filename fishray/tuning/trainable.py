@@ -16,6 +16,7 @@ from fishray.runs import Run
 from fishray.sequences import Sequences, load_sequences
 from fishray.sequences.cache import FrameCache
 from fishray.store import open_store
+from fishray.tuning.node import Node, gpu_share
 
 if TYPE_CHECKING:
     from fishray.training import Trainer
@@ -131,6 +132,17 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def trial_arguments(sweep: Sweep, run: Run, config: TrialConfig, node: Node) -> dict[str, Any]:
+    """Return what a process needs to know of its trial; everything else is in the run's directory."""
+    resources = sweep.families[config.family].resources
+    return {
+        "run": str(run.path.resolve()),
+        "trial": config.model_dump(mode="json"),
+        "cpus": resources.cpus,
+        "gpus": gpu_share(resources, node),
+    }
 
 
 def cache_key(run: Run) -> str:

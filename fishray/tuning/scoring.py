@@ -1,0 +1,71 @@
+"""The end of a sweep: keep what every ranked predictor gave on validation, and score leaders and baselines on test."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from fishray.config.sweep import Sweep
+from fishray.config.trial import ConvLstmSettings, TrialConfig
+from fishray.evaluation.scoring import gather, predict_split
+from fishray.predictors.baselines import Baseline
+from fishray.runs import Run, RunState, TrialState
+from fishray.tuning.node import Node
+from fishray.tuning.preparation import Prepared
+from fishray.tuning.recorder import Recorder
+from fishray.tuning.trainable import Host, trial_arguments
+
+
+def score_on_test(
+    prepared: Prepared, run: Run, state: RunState, baselines: dict[str, Baseline], record: Recorder
+) -> None:
+    """Keep every ranked predictor's validation predictions, and score leaders and baselines on test."""
+    sweep, sequences = prepared.sweep, prepared.sequences
+    ranked = state.ranked(sweep.search.metric)
+    kept = {trial.config.id: run.validation_probability(trial.config.id).astype(np.float64) for trial in ranked}
+    kept |= {name: predict_split(baseline, sequences.validation) for name, baseline in baselines.items()}
+    splits = {"validation": gather(sequences.validation, kept)}
+    if sequences.test:
+        leaders = [trial.config for trial in leaders_of(state, sweep)]
+        record("scoring", what=f"{len(leaders)} leaders and {len(baselines)} baselines on test")
+        judged = _predict_test(sweep, run, leaders, prepared.node)
+        found = dict(zip([leader.id for leader in leaders], judged, strict=True))
+        found |= {name: predict_split(baseline, sequences.test) for name, baseline in baselines.items()}
+        splits["test"] = gather(sequences.test, found)
+    run.write_predictions(splits)
+
+
+def leaders_of(state: RunState, sweep: Sweep) -> list[TrialState]:
+    """The best trials by validation, and the best of each family."""
+    ranked = state.ranked(sweep.search.metric)
+    first_of_family = {trial.config.family: trial for trial in reversed(ranked)}
+    chosen = ranked[: sweep.report.leaders] + list(first_of_family.values())
+    return [trial for trial in ranked if any(trial is leader for leader in chosen)]
+
+
+def _predict_test(sweep: Sweep, run: Run, leaders: list[TrialConfig], node: Node) -> list[NDArray[np.float64]]:
+    """Each leader where models run: in a process of its own with its family's resources."""
+    pending = []
+    for leader in leaders:
+        config = trial_arguments(sweep, run, leader, node)
+        task = ray.remote(_predict_leader).options(num_cpus=config["cpus"], num_gpus=config["gpus"])
+        pending.append(task.remote(config))
+    results: list[NDArray[np.float64]] = ray.get(pending)
+    return results
+
+
+def _predict_leader(config: dict[str, Any]) -> NDArray[np.float64]:
+    from fishray.predictors.network import NetworkPredictor
+    from fishray.training import choose_device
+
+    run = Run(Path(config["run"]))
+    host = Host(run, config["cpus"])
+    predictor = NetworkPredictor.load(run.best_path(config["trial"]["id"]))
+    predictor.network.to(choose_device(config["gpus"]))
+    data = host.data(frames=isinstance(predictor.settings, ConvLstmSettings))
+    try:
+        return predict_split(predictor, data.test)
+    finally:
+        host.close()

@@ -237,7 +237,7 @@ class Trainer:
             loss = each / judged.sum()
             self._step(loss)
             losses.append(loss.detach())
-            labels += int(judged.sum())
+            labels += int((batch.label_bs != UNDEFINED).sum())
         return float(torch.stack(losses).mean()), labels
 
     def _step(self, loss: Tensor) -> None:
@@ -271,7 +271,13 @@ class Trainer:
 
 
 def fit(
-    config: TrialConfig, data: Sequences, out: Path, report: Report, device: torch.device, max_epochs: int
+    config: TrialConfig,
+    data: Sequences,
+    out: Path,
+    report: Report,
+    device: torch.device,
+    max_epochs: int,
+    metric: str = "validation_auc",
 ) -> Score:
     """Train one trial in this process.
 
@@ -285,13 +291,15 @@ def fit(
         Told every epoch's score; answers whether to go on.
     device, max_epochs
         Where, and for how long.
+    metric
+        Which validation score decides the best epoch.
 
     Returns
     -------
     The last epoch's score.
     """
     out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, data, device)
+    trainer = Trainer(config, data, device, metric)
     while True:
         score = trainer.run_epoch(out / "best")
         if not report(score) or score.epoch >= max_epochs:

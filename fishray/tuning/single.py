@@ -60,7 +60,10 @@ def choose_trial(sweep: Sweep, family: str, number: int | None, overrides: Colle
 def train_one(sweep: Sweep, config: TrialConfig, report: Report, out: Path) -> Score:
     """Train one trial to its last epoch; `out` gets the predictor of the best one."""
     device = choose_device(gpu_share(sweep.families[config.family].resources, this_node()))
-    return _with_data(sweep, config, lambda data: fit(config, data, out, report, device, sweep.search.max_epochs))
+    search = sweep.search
+    return _with_data(
+        sweep, config, lambda data: fit(config, data, out, report, device, search.max_epochs, search.metric)
+    )
 
 
 def overfit_one(sweep: Sweep, config: TrialConfig, clips: int, report: Callable[[int, float, float], None]) -> float:

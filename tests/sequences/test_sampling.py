@@ -104,3 +104,17 @@ def test_clips_for_overfitting_are_as_many_as_there_are(make_sequence):  # one b
     ends = [clip.start + clip.length - 1 for clip in clips]
     assert sorted(ends[:6]) == [60, 61, 62, 63, 64, 65]
     assert len(ends) == 6 + 50
+
+
+def test_a_batch_has_recordings_of_one_frame_size_and_an_epoch_has_all(make_sequence):
+    rng = np.random.default_rng(0)
+    sizes = [(8, 8), (8, 8), (6, 8)]
+    sequences = tuple(
+        make_sequence(rng.integers(0, 80, (100, *size), dtype=np.uint8), range_threshold=0.001) for size in sizes
+    )
+    mixed = sampling(sequences)
+    batches = [{crop.sequence for crop in batch.crops} for batch in mixed.batches(8, 60, seed=0, epoch=1)]
+    assert all(members <= {0, 1} or members == {2} for members in batches)
+    assert {0, 1} in batches
+    assert 8 <= batches.count({2}) <= 32  # a third of the starts, so about 20 of 60
+    assert {clip.sequence for clip in mixed.clips(40, seed=0)} == {0, 1}

@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import tempfile
@@ -33,11 +34,13 @@ TIMES = {"labels_per_s", "epoch_s"}
 @pytest.fixture(scope="module", autouse=True)
 def scratch(tmp_path_factory):
     """A trainable owns its process; here it gives back threads and file mode, and its scratch is the tests'."""
+    gc.freeze()  # a process collects its garbage at each reset; here only what the tests make
     threads, mask = torch.get_num_threads(), os.umask(0o022)
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("scratch")
         patch.setattr(tempfile, "tempdir", str(folder))
         yield folder
+    gc.unfreeze()
     torch.set_num_threads(threads)
     os.umask(mask)
 

@@ -1,0 +1,392 @@
+"""From a simulated tank to a ranked report by the command line, with real Ray; and the ways in which a sweep ends early."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fishray import cli
+from fishray.config.loader import load_sweep
+from fishray.evaluation.scoring import predict_split
+from fishray.predictors.network import NetworkPredictor
+from fishray.runs import Run
+from fishray.sequences import load_sequences
+from fishray.store import open_store
+
+pytestmark = [
+    pytest.mark.slow,
+    # Frames are read-only on purpose; networks copy from them and never write.
+    pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning"),
+]
+
+MINUTES, FPS, LOOK_BACK = 1.5, 30, 90
+SWEEP = {
+    "name": "tiny",
+    "data": {
+        "store": "data/tank.zarr",
+        "simulate": {"minutes": MINUTES, "fish": 3, "height": 48, "width": 64, "fps": FPS},
+        "look_back": LOOK_BACK,
+        "split": {"train": 0.6, "validation": 0.2, "test": 0.2},
+    },
+    "labels": {"horizon": 15, "range_threshold": "auto"},
+    "families": {
+        "lstm": {
+            "trials": 3,
+            "space": {"learning_rate": {"loguniform": [0.003, 0.05]}},
+            "fixed": {"hidden": 4, "steps_per_epoch": 4, "judged_frames": 60},
+        },
+        "convlstm": {
+            "trials": 2,
+            "space": {"learning_rate": {"loguniform": [0.003, 0.05]}},
+            "fixed": {"filters": [2], "downsample": 8, "steps_per_epoch": 2, "judged_frames": 60},
+        },
+        # More pixels than a frame is high: nothing is left to look at.
+        "coarse": {"model": "convlstm", "trials": 1, "fixed": {"filters": [2], "downsample": 128}},
+    },
+    "search": {"max_epochs": 2, "reduction_factor": 2},
+    "report": {"leaders": 2, "block_frames": 60, "resamples": 100},
+}
+BASELINES = {"persistence", "refitted algorithm", "published algorithm"}
+RANKED = {"lstm-0000", "lstm-0001", "lstm-0002", "convlstm-0000", "convlstm-0001"}
+TRIALS = RANKED | {"coarse-0000"}
+
+START_S, END_S = 240, 60
+"""Bounds for a loaded machine; a start takes about 20 s and an end about 3 s."""
+
+
+def tree(folder):
+    """Content of every file below a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@dataclass
+class Desk:
+    """A folder to work in, with a home and a scratch of its own, by which every process begun there is known."""
+
+    folder: Path
+    scratch: Path
+    """Short, because Ray keeps sockets in it, and their paths may have 107 bytes at most."""
+    started: list = field(default_factory=list)
+
+    def start(self, *words):
+        """Begin a command in a process group of its own, as a shell does."""
+        environment = os.environ | {"TMPDIR": str(self.scratch), "HOME": str(self.folder / "home"), "COLUMNS": "120"}
+        environment.pop("RAY_AUTH_TOKEN_PATH", None)
+        with (self.folder / "log.txt").open("ab") as log:
+            command = [Path(sys.executable).with_name("fishray"), *words]
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self.started.append(process)
+        return process
+
+    def processes(self):
+        """Every process that was begun here and still runs, also those that left their parent."""
+        mark, found = f"TMPDIR={self.scratch}".encode(), []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+        return found
+
+    def leftovers(self):
+        """What is in scratch and home besides empty folders."""
+        places = [self.scratch, self.folder / "home"]
+        return [path for place in places for path in place.rglob("*") if not path.is_dir()]
+
+    def clear(self):
+        for process in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        for process in self.started:
+            process.wait(END_S)
+        shutil.rmtree(self.scratch)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "home").mkdir()
+    (folder / "tiny.yaml").write_text(json.dumps(SWEEP))  # JSON is YAML
+    made = Desk(folder, Path(tempfile.mkdtemp(prefix="f", dir="/tmp")))
+    yield made
+    made.clear()
+
+
+def wait_for(condition, process, seconds, desk):
+    """Wait until something holds, while a process runs."""
+    until_s = time.monotonic() + seconds
+    while not condition():
+        log = (desk.folder / "log.txt").read_text()
+        assert process.poll() is None, log
+        assert time.monotonic() < until_s, log
+        time.sleep(0.05)
+
+
+def wait_until_none_is_left(desk):
+    until_s = time.monotonic() + END_S
+    while desk.processes() and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return desk.processes()
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that ran to its end."""
+
+    run: Run
+    events: list
+    log: str
+    left: list
+    """Processes and files that were left behind."""
+
+    def of(self, event):
+        return [each for each in self.events if each["event"] == event]
+
+
+@pytest.fixture(scope="module")
+def swept(desk):
+    process = desk.start("tune", "tiny.yaml")
+    status = process.wait(START_S)
+    log = (desk.folder / "log.txt").read_text()
+    assert status == 0, log
+    left = [*wait_until_none_is_left(desk), *desk.leftovers()]
+    run = Run.open(desk.folder / "runs" / "tiny")
+    return Swept(run, list(run.journal), log, left)
+
+
+@pytest.fixture
+def fishray(desk, monkeypatch, capsys):
+    """Run a command line in this process; exit status, output, and what was said besides."""
+
+    def run(*words):
+        monkeypatch.chdir(desk.folder)
+        monkeypatch.setenv("COLUMNS", "120")
+        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        monkeypatch.setattr(sys, "argv", ["fishray", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+# A sweep from a tank to a report
+
+
+def test_the_log_tells_it_from_beginning_to_end(swept):
+    lines = swept.log.splitlines()
+    assert any(line.startswith("simulating a tank: ") for line in lines)
+    assert any("persistence: validation AUC " in line for line in lines)
+    assert any("coarse-0000 failed: " in line for line in lines)
+    assert lines[-1] == "Next: fishray report runs/tiny"
+
+
+def test_the_journal_is_complete(swept):
+    kinds = [each["event"] for each in swept.events]
+    assert kinds[:4] == ["sweep", "baseline", "baseline", "baseline"]
+    assert kinds[4:10] == ["trial"] * 6
+    assert set(kinds[10:-2]) == {"attempt", "result", "decision", "end"}
+    assert kinds[-2:] == ["scoring", "finish"]
+    assert swept.events[-1]["status"] == "finished"
+    assert {each["name"] for each in swept.of("baseline")} == BASELINES
+    assert {each["config"]["id"] for each in swept.of("trial")} == TRIALS
+    times_s = [each["time"] for each in swept.events]
+    assert times_s == sorted(times_s)
+
+
+def test_every_trial_starts_once_and_ends_once(swept):
+    assert sorted(each["trial"] for each in swept.of("attempt")) == sorted(TRIALS)
+    assert sorted(each["trial"] for each in swept.of("end")) == sorted(TRIALS)
+    assert {each["attempt"] for each in swept.of("attempt")} == {1}
+    assert {each["attempt"] for each in swept.of("result")} == {1}
+
+
+def test_every_trial_is_decided_at_each_rung_that_it_reaches(swept):
+    for name in RANKED:
+        epochs = [each["epoch"] for each in swept.of("result") if each["trial"] == name]
+        rungs = [each["rung"] for each in swept.of("decision") if each["trial"] == name]
+        (end,) = [each for each in swept.of("end") if each["trial"] == name]
+        assert epochs == rungs == {"finished": [1, 2], "stopped": [1]}[end["status"]]
+
+
+def test_processes_are_shared_by_trials_of_both_families(swept):
+    trials = {}
+    for each in swept.of("result"):
+        trials.setdefault(each["pid"], set()).add(each["trial"])
+    assert len(trials) <= max(2, len(os.sched_getaffinity(0)))
+    assert set.union(*trials.values()) == RANKED
+
+
+def test_a_trial_that_raises_is_listed_with_its_reason_and_the_others_are_ranked(swept, fishray):
+    _, out, _ = fishray("report", "runs/tiny", "--json")
+    rows = {row["predictor"]: row for row in json.loads(out)["rows"]}
+    assert set(rows) == TRIALS | BASELINES
+    failed = rows["coarse-0000"]
+    assert (failed["status"], failed["rank"], failed["validation"], failed["epochs"]) == ("failed", None, None, 0)
+    assert "Error: " in failed["reason"]
+    assert {rows[name]["rank"] for name in RANKED} == {1, 2, 3, 4, 5}
+    by_rank = sorted((rows[name] for name in RANKED), key=lambda row: row["rank"])
+    values = [row["validation"] for row in by_rank]
+    assert values == sorted(values, reverse=True)
+    (end,) = [each for each in swept.of("end") if each["trial"] == "coarse-0000"]
+    assert end["traceback"].startswith("Traceback (most recent call last)")
+
+
+def leaders(swept):
+    """The two best by validation, and the best of each family."""
+    ranked = [trial.config for trial in swept.run.state().ranked("validation_auc")]
+    best = {config.family: config.id for config in reversed(ranked)}
+    return {config.id for config in ranked[:2]} | set(best.values())
+
+
+def test_the_test_split_is_scored_for_leaders_and_baselines_alone(swept, fishray):
+    _, out, _ = fishray("report", "runs/tiny", "--json")
+    scored = {row["predictor"] for row in json.loads(out)["rows"] if row["test"]}
+    predictions = swept.run.read_predictions()
+    assert 2 <= len(leaders(swept)) < len(RANKED)
+    assert scored == set(predictions["test"].probability) == leaders(swept) | BASELINES
+    assert set(predictions["validation"].probability) == RANKED | BASELINES
+
+
+def test_predictions_are_what_the_best_weights_give_again(swept, desk, monkeypatch):
+    monkeypatch.chdir(desk.folder)
+    sweep = load_sweep(desk.folder / "tiny.yaml")
+    store = open_store(sweep.data.store)
+    data = load_sequences(store, sweep.data, sweep.labels, lambda each: each.read_frames(0, each.frame_count))
+    predictions = swept.run.read_predictions()
+    for split, names in (("validation", RANKED), ("test", leaders(swept))):
+        for name in names:
+            again = predict_split(NetworkPredictor.load(swept.run.best_path(name)), data.split(split))
+            assert predictions[split].probability[name] == pytest.approx(again, abs=1e-5)
+            assert np.ptp(again) > 0
+        assert len(predictions[split].label) == MINUTES * 60 * FPS * 0.2 - (LOOK_BACK - 1) - 16
+
+
+def test_the_table_on_the_terminal_names_every_trial(swept, fishray):
+    status, out, _ = fishray("report", "runs/tiny", "--all")
+    assert status == 0
+    assert [name for name in TRIALS | BASELINES if name not in out] == []
+    assert out.splitlines()[-1].strip() != ""
+
+
+def test_the_ranking_as_csv_has_a_row_for_each_predictor(swept, fishray):
+    _, out, _ = fishray("report", "runs/tiny", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert {row["predictor"] for row in rows} == TRIALS | BASELINES
+
+
+def test_status_says_that_it_is_finished_and_why_a_trial_failed(swept, fishray):
+    assert "finished after " in fishray("status", "runs/tiny")[1]
+    _, out, _ = fishray("status", "runs/tiny", "--trial", "coarse-0000")
+    assert "coarse-0000 · failed: " in out
+    assert "Traceback (most recent call last)" in out
+
+
+def test_predict_judges_the_recording_with_the_best_trial(swept, fishray, desk):
+    best = swept.run.best_trial()
+    frames = int(MINUTES * 60 * FPS) - LOOK_BACK + 1
+    status, out, _ = fishray("predict", "runs/tiny", "data/tank.zarr", "--out", "p.csv")
+    assert (status, out) == (0, f"p.csv: {frames} frames judged by {best}\n")
+    assert len((desk.folder / "p.csv").read_text().splitlines()) == 1 + frames
+
+
+def test_nothing_is_left_behind_but_the_run(swept):
+    assert swept.left == []
+    kept = {str(path.relative_to(swept.run.path)) for path in swept.run.path.glob("*")}
+    assert kept == {"sweep.yaml", "journal.jsonl", "trials", "predictions.zarr"}
+    trials = {str(path.relative_to(swept.run.path / "trials")) for path in swept.run.path.glob("trials/*/*")}
+    assert trials == {f"{name}/best" for name in RANKED}
+
+
+def test_a_second_sweep_of_the_name_is_refused_and_changes_no_byte(swept, fishray, desk):
+    before = tree(desk.folder)
+    status, out, err = fishray("tune", "tiny.yaml")
+    assert (status, out) == (2, "")
+    assert err.startswith("fishray: a run is already at runs/tiny; ")
+    assert tree(desk.folder) == before
+
+
+# Sweeps that end early
+
+
+def events(run):
+    return list(run.journal) if run.journal.path.exists() else []
+
+
+def results(run, attempt):
+    return [each for each in events(run) if each["event"] == "result" and each["attempt"] == attempt]
+
+
+@pytest.fixture(scope="module")
+def stopped(desk, swept):
+    """A sweep one of whose processes is killed, and that is then stopped by Ctrl-C."""
+    run = Run(desk.folder / "runs" / "stopped")
+    long = ("name=stopped", "search.max_epochs=100000", "search.scheduler=none", "families.coarse.trials=1")
+    process = desk.start("tune", "tiny.yaml", *(word for each in long for word in ("--set", each)))
+    wait_for(lambda: results(run, 1), process, START_S, desk)
+    victim = results(run, 1)[0]
+    os.kill(victim["pid"], signal.SIGKILL)
+    wait_for(lambda: results(run, 2), process, START_S, desk)
+    os.killpg(process.pid, signal.SIGINT)
+    began_s = time.monotonic()
+    status = process.wait(END_S)
+    took_s = time.monotonic() - began_s
+    left = [*wait_until_none_is_left(desk), *desk.leftovers()]
+    return run, victim["trial"], status, took_s, left
+
+
+def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(stopped):
+    run, victim, *_ = stopped
+    told = [each for each in events(run) if each.get("trial") == victim]
+    kinds = [each["event"] for each in told]
+    assert kinds.count("lost") == 1
+    assert [each["attempt"] for each in told if each["event"] == "attempt"] == [1, 2]
+    epochs = {
+        attempt: [each["epoch"] for each in results(run, attempt) if each["trial"] == victim] for attempt in (1, 2)
+    }
+    assert epochs[2][0] in (epochs[1][-1], epochs[1][-1] + 1, epochs[1][-1] + 2)  # one may have been saved, unreported
+    assert epochs[2][0] > 1
+
+
+def test_ctrl_c_stops_a_sweep_and_marks_it_interrupted(stopped):
+    run, _, status, took_s, _ = stopped
+    assert status == 130
+    assert took_s < 30
+    last = events(run)[-1]
+    assert (last["event"], last["status"], last["reason"]) == ("finish", "interrupted", "stopped by the user")
+
+
+def test_ctrl_c_leaves_no_process_and_no_file_behind(stopped):
+    run, *_, left = stopped
+    assert left == []
+    assert not (run.path / "tune").exists()
+
+
+def test_a_sweep_that_was_stopped_can_be_reported(stopped, fishray):
+    _, victim, *_ = stopped
+    status, out, err = fishray("report", "runs/stopped")
+    assert (status, err) == (0, "")
+    assert "interrupted" in out
+    assert victim in out
+    assert "No verdict: the test split has not been scored" in out
+
+
+def test_a_sweep_that_was_stopped_can_predict(stopped, fishray):
+    status, out, _ = fishray("predict", "runs/stopped", "data/tank.zarr", "--out", "q.csv")
+    assert status == 0
+    assert " frames judged by " in out

@@ -112,7 +112,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.network = build_network(settings).to(device)
         normalise_by(self.network, data.train, self._train_inputs)
-        self.average = AveragedModel(self.network, avg_fn=_ema(settings.ema_decay), use_buffers=True)
+        self.average = AveragedModel(self.network, avg_fn=self._averaged, use_buffers=True)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -252,6 +252,11 @@ class Trainer:
         self.average.update_parameters(self.network)
         self._steps += 1
 
+    def _averaged(self, average: Tensor, value: Tensor, _: Tensor | int) -> Tensor:
+        """Exponential average whose decay grows at first, so that the first steps do not linger."""
+        keep = min(self.config.settings.ema_decay, (1 + self._steps) / (10 + self._steps))
+        return value + keep * (average - value)  # at 0 it is the value to the last bit
+
     def _inputs(self, crops: tuple[Crop, ...]) -> Inputs:
         return stack([self._train_inputs[crop.sequence].take(crop.start, crop.length) for crop in crops])
 
@@ -321,16 +326,6 @@ def _augmentation(settings: TrialSettings, network: Network) -> tuple[Transform 
     if isinstance(settings, LstmSettings):
         return speed_transform(settings.augment, settings.noise * float(network.speed_scale.std)), None
     return None, pixel_transform(settings.augment)
-
-
-def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential average whose decay grows from 0, so that the first steps do not linger."""
-
-    def update(average: Tensor, value: Tensor, count: Tensor | int) -> Tensor:
-        keep = min(decay, (1 + float(count)) / (10 + float(count)))
-        return value + keep * (average - value)  # at 0 it is the value to the last bit
-
-    return update
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

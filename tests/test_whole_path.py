@@ -1,4 +1,4 @@
-"""From a simulated tank to a ranked report by the command line, with real Ray; and the ways in which a sweep ends early."""
+"""From a simulated tank to a ranked report by the command line, with real Ray; and sweeps that end early."""
 
 import csv
 import hashlib
@@ -21,6 +21,7 @@ import pytest
 from fishray import cli
 from fishray.config.loader import load_sweep
 from fishray.evaluation.scoring import predict_split
+from fishray.predictors.baselines import BASELINES as BASELINE_FITS
 from fishray.predictors.network import NetworkPredictor
 from fishray.runs import Run
 from fishray.sequences import load_sequences
@@ -59,11 +60,16 @@ SWEEP = {
     "search": {"max_epochs": 2, "reduction_factor": 2},
     "report": {"leaders": 2, "block_frames": 60, "resamples": 100},
 }
+LONE = SWEEP | {
+    "families": {"lstm": SWEEP["families"]["lstm"] | {"trials": 1}},
+    "search": {"max_epochs": 100_000, "scheduler": "none"},
+}
+"""One trial that never ends by itself."""
 BASELINES = {"persistence", "refitted algorithm", "published algorithm"}
 RANKED = {"lstm-0000", "lstm-0001", "lstm-0002", "convlstm-0000", "convlstm-0001"}
 TRIALS = RANKED | {"coarse-0000"}
 
-START_S, END_S = 240, 60
+START_S, END_S = 120, 60
 """Bounds for a loaded machine; a start takes about 20 s and an end about 3 s."""
 
 
@@ -122,18 +128,19 @@ def desk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("desk")
     (folder / "home").mkdir()
     (folder / "tiny.yaml").write_text(json.dumps(SWEEP))  # JSON is YAML
+    (folder / "lone.yaml").write_text(json.dumps(LONE | {"name": "lone"}))
     made = Desk(folder, Path(tempfile.mkdtemp(prefix="f", dir="/tmp")))
     yield made
     made.clear()
 
 
-def wait_for(condition, process, seconds, desk):
+def wait_for(condition, process, desk):
     """Wait until something holds, while a process runs."""
-    until_s = time.monotonic() + seconds
+    until_s = time.monotonic() + START_S
     while not condition():
-        log = (desk.folder / "log.txt").read_text()
-        assert process.poll() is None, log
-        assert time.monotonic() < until_s, log
+        end_of_log = (desk.folder / "log.txt").read_text()[-2000:]
+        assert process.poll() is None, end_of_log
+        assert time.monotonic() < until_s, end_of_log
         time.sleep(0.05)
 
 
@@ -333,38 +340,34 @@ def results(run, attempt):
 
 
 @pytest.fixture(scope="module")
-def stopped(desk, swept):
-    """A sweep one of whose processes is killed, and that is then stopped by Ctrl-C."""
-    run = Run(desk.folder / "runs" / "stopped")
-    long = ("name=stopped", "search.max_epochs=100000", "search.scheduler=none", "families.coarse.trials=1")
-    process = desk.start("tune", "tiny.yaml", *(word for each in long for word in ("--set", each)))
-    wait_for(lambda: results(run, 1), process, START_S, desk)
-    victim = results(run, 1)[0]
-    os.kill(victim["pid"], signal.SIGKILL)
-    wait_for(lambda: results(run, 2), process, START_S, desk)
-    os.killpg(process.pid, signal.SIGINT)
+def stopped(desk):
+    """A sweep whose process is killed, and that is then stopped by Ctrl-C."""
+    run = Run(desk.folder / "runs" / "lone")
+    process = desk.start("tune", "lone.yaml")
+    wait_for(lambda: results(run, 1), process, desk)
+    os.kill(results(run, 1)[0]["pid"], signal.SIGKILL)
+    wait_for(lambda: results(run, 2), process, desk)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to every process of the group
     began_s = time.monotonic()
     status = process.wait(END_S)
     took_s = time.monotonic() - began_s
     left = [*wait_until_none_is_left(desk), *desk.leftovers()]
-    return run, victim["trial"], status, took_s, left
+    return run, status, took_s, left
 
 
 def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(stopped):
-    run, victim, *_ = stopped
-    told = [each for each in events(run) if each.get("trial") == victim]
-    kinds = [each["event"] for each in told]
-    assert kinds.count("lost") == 1
-    assert [each["attempt"] for each in told if each["event"] == "attempt"] == [1, 2]
-    epochs = {
-        attempt: [each["epoch"] for each in results(run, attempt) if each["trial"] == victim] for attempt in (1, 2)
-    }
-    assert epochs[2][0] in (epochs[1][-1], epochs[1][-1] + 1, epochs[1][-1] + 2)  # one may have been saved, unreported
-    assert epochs[2][0] > 1
+    run, *_ = stopped
+    told = [each for each in events(run) if each["event"] in ("attempt", "lost")]
+    assert [(each["event"], each.get("attempt")) for each in told] == [("attempt", 1), ("lost", None), ("attempt", 2)]
+    assert told[1]["reason"].startswith("its process died: ")
+    before, after = ([each["epoch"] for each in results(run, attempt)] for attempt in (1, 2))
+    assert before == list(range(1, len(before) + 1))
+    # The epoch in which it died may have been saved before anyone was told of it.
+    assert after[0] - before[-1] in (1, 2)
 
 
 def test_ctrl_c_stops_a_sweep_and_marks_it_interrupted(stopped):
-    run, _, status, took_s, _ = stopped
+    run, status, took_s, _ = stopped
     assert status == 130
     assert took_s < 30
     last = events(run)[-1]
@@ -378,15 +381,38 @@ def test_ctrl_c_leaves_no_process_and_no_file_behind(stopped):
 
 
 def test_a_sweep_that_was_stopped_can_be_reported(stopped, fishray):
-    _, victim, *_ = stopped
-    status, out, err = fishray("report", "runs/stopped")
+    status, out, err = fishray("report", "runs/lone")
     assert (status, err) == (0, "")
     assert "interrupted" in out
-    assert victim in out
+    assert "lstm-0000" in out
     assert "No verdict: the test split has not been scored" in out
 
 
 def test_a_sweep_that_was_stopped_can_predict(stopped, fishray):
-    status, out, _ = fishray("predict", "runs/stopped", "data/tank.zarr", "--out", "q.csv")
+    status, out, _ = fishray("predict", "runs/lone", "data/tank.zarr", "--out", "q.csv")
     assert status == 0
     assert " frames judged by " in out
+
+
+def test_ctrl_c_before_the_first_trial_marks_a_sweep_interrupted(swept, fishray, desk, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(BASELINE_FITS, "persistence", stop)
+    status, _, err = fishray("tune", "tiny.yaml", "--set", "name=early")
+    assert (status, err) == (130, "fishray: stopped\n")
+    assert Run(desk.folder / "runs" / "early").state().status == "interrupted"
+    assert "interrupted" in fishray("report", "runs/early")[1]
+
+
+def test_a_defect_keeps_its_traceback_and_marks_a_sweep_failed(swept, desk, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("in a baseline")
+
+    monkeypatch.chdir(desk.folder)
+    monkeypatch.setitem(BASELINE_FITS, "persistence", fail)
+    monkeypatch.setattr(sys, "argv", "fishray tune tiny.yaml --set name=defect".split())
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+    state = Run(desk.folder / "runs" / "defect").state()
+    assert (state.status, state.last) == ("failed", "ZeroDivisionError: in a baseline")

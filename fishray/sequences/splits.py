@@ -177,5 +177,5 @@ def _check_classes(split: str, sequences: tuple[Sequence, ...], threshold: float
         kind, fix = ("positive", "lower") if not (found == 1).any() else ("negative", "raise")
         raise LabelError(
             f"the {split} split has no {kind} label among {len(found)} valid frames at range_threshold "
-            f"{threshold:.2g}; {fix} labels.range_threshold, set it to auto, or choose another split"
+            f"{threshold:.2g}; {fix} labels.range_threshold or choose another split"
         )

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from pydantic import ValidationError
 
 from fishray.config.loader import nearest, parse_override
@@ -59,7 +60,7 @@ def choose_trial(sweep: Sweep, family: str, number: int | None, overrides: Colle
 
 def train_one(sweep: Sweep, config: TrialConfig, report: Report, out: Path) -> Score:
     """Train one trial to its last epoch; `out` gets the predictor of the best one."""
-    device = choose_device(gpu_share(sweep.families[config.family].resources, this_node()))
+    device = _granted(sweep, config)
     search = sweep.search
     return _with_data(
         sweep, config, lambda data: fit(config, data, out, report, device, search.max_epochs, search.metric)
@@ -70,8 +71,15 @@ def overfit_one(sweep: Sweep, config: TrialConfig, clips: int, report: Callable[
     """Learn a few clips by heart; returns the training AUC. Nothing that hinders that stays on."""
     plain = {"augment": "none", "dropout": 0.0, "weight_decay": 0.0, "class_weight": 0.0}
     config = config.model_copy(update={"settings": config.settings.model_copy(update=plain)})
-    device = choose_device(gpu_share(sweep.families[config.family].resources, this_node()))
+    device = _granted(sweep, config)
     return _with_data(sweep, config, lambda data: Trainer(config, data, device).overfit(clips, report))
+
+
+def _granted(sweep: Sweep, config: TrialConfig) -> torch.device:
+    """Take what a trial of this family would get in a sweep: its threads and its device."""
+    resources = sweep.families[config.family].resources
+    torch.set_num_threads(resources.cpus)
+    return choose_device(gpu_share(resources, this_node()))
 
 
 def _with_data(sweep: Sweep, config: TrialConfig, use: Callable[[Sequences], Result]) -> Result:

@@ -125,7 +125,7 @@ def test_a_split_without_a_positive_is_refused(store_of):
     store = store_of(a=random_speed(500), still=np.zeros(499))
     reason = (
         r"the validation split has no positive label among 335 valid frames at range_threshold 0\.001; "
-        r"lower labels\.range_threshold, set it to auto, or choose another split"
+        r"lower labels\.range_threshold or choose another split"
     )
     with pytest.raises(LabelError, match=reason):
         load(store, split=Split(train=("a",), validation=("still",)))

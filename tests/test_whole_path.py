@@ -400,7 +400,8 @@ def test_ctrl_c_before_the_first_trial_marks_a_sweep_interrupted(swept, fishray,
 
     monkeypatch.setitem(BASELINE_FITS, "persistence", stop)
     status, _, err = fishray("tune", "tiny.yaml", "--set", "name=early")
-    assert (status, err) == (130, "fishray: stopped\n")
+    assert status == 130
+    assert "Traceback" not in err
     assert Run(desk.folder / "runs" / "early").state().status == "interrupted"
     assert "interrupted" in fishray("report", "runs/early")[1]
 
@@ -411,7 +412,7 @@ def test_a_defect_keeps_its_traceback_and_marks_a_sweep_failed(swept, desk, monk
 
     monkeypatch.chdir(desk.folder)
     monkeypatch.setitem(BASELINE_FITS, "persistence", fail)
-    monkeypatch.setattr(sys, "argv", "fishray tune tiny.yaml --set name=defect".split())
+    monkeypatch.setattr(sys, "argv", ["fishray", "tune", "tiny.yaml", "--set", "name=defect"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
     state = Run(desk.folder / "runs" / "defect").state()

@@ -8,6 +8,7 @@
     ├── RecordingError        a video, image folder or series that cannot be used
     ├── LabelError            a rule that gives no usable labels on a split
     ├── RunError              a run directory that is in the way, missing or damaged
+    ├── DivergedError         a network whose loss or outputs are no longer numbers
     ├── ResourceError         CPUs, GPUs or memory that this machine does not have
     └── SettingError          one setting given on the command line that cannot be used
 
@@ -39,6 +40,10 @@ class LabelError(FishrayError):
 
 class RunError(FishrayError):
     """A run directory that is in the way, missing or damaged."""
+
+
+class DivergedError(FishrayError):
+    """A network whose loss or outputs are no longer numbers."""
 
 
 class ResourceError(FishrayError):

@@ -19,15 +19,24 @@ USE = "in-use"
 """The file whose lock says that a directory is used."""
 
 
-def scratch_root() -> Path:
+SHORT = Path("/tmp")
+"""Where a path is short, whatever TMPDIR says: a socket's may have 107 bytes."""
+
+
+def scratch_root(within: Path | None = None) -> Path:
     """Directory for scratch on this node, readable to its user alone.
+
+    Parameters
+    ----------
+    within
+        The system's directory for temporary files when left out.
 
     Raises
     ------
     ResourceError
         If somebody else made it first.
     """
-    root = Path(tempfile.gettempdir()) / f"fishray-{os.getuid()}"
+    root = (within or Path(tempfile.gettempdir())) / f"fishray-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
     if root.is_symlink() or root.stat().st_uid != os.getuid():
         raise ResourceError(f"{root} belongs to somebody else; set TMPDIR to a folder of your own")
@@ -37,8 +46,8 @@ def scratch_root() -> Path:
 class Scratch:
     """A directory shared by processes that give the same key; the last to leave removes it."""
 
-    def __init__(self, key: str):
-        self.path = scratch_root() / key
+    def __init__(self, key: str, within: Path | None = None):
+        self.path = scratch_root(within) / key
         self._use: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -64,7 +73,7 @@ class Scratch:
 
 def remove_stale_scratch() -> None:
     """Remove what processes that were killed left behind."""
-    for path in scratch_root().iterdir():
+    for path in (*scratch_root().iterdir(), *scratch_root(SHORT).iterdir()):
         _remove_if_unused(path)
 
 

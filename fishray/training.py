@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from fishray.augment import Transform, pixel_transform, speed_transform
 from fishray.config.trial import LstmSettings, TrialConfig, TrialSettings
-from fishray.errors import ResourceError
+from fishray.errors import DivergedError, ResourceError
 from fishray.evaluation.metrics import has_collapsed, roc_auc, scores
 from fishray.predictors.inputs import Inputs, stack
 from fishray.predictors.network import Network, NetworkPredictor, build_network, normalise_by, sequence_inputs
@@ -139,6 +139,8 @@ class Trainer:
         losses, labels = self._train(batches)
         trained_s = time.perf_counter()
         probability = self.validation_probability()
+        if not (math.isfinite(losses) and np.isfinite(probability).all()):
+            raise DivergedError(f"diverged in epoch {self.epoch} (loss {losses:.3g}); a lower learning_rate may hold")
         found = scores(self._labels, probability)
         values = {f"validation_{name}": value for name, value in found.items()}
         collapsed = has_collapsed(probability)

@@ -68,6 +68,3 @@ def main() -> None:
             raise
         typer.echo(f"fishray: {error}", err=True)
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        typer.echo("fishray: stopped", err=True)
-        sys.exit(130)

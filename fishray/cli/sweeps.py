@@ -107,11 +107,14 @@ def tune(
         return
     from fishray.tuning.sweep import run_sweep
 
-    with LiveView(Console(), loaded) as view:
-        run = run_sweep(prepared, path, view.on_event)
-    interrupted = run.state().status == "interrupted"
-    typer.echo(f"{'Stopped; what was trained is kept. ' if interrupted else ''}Next: fishray report {path}")
-    sys.exit(130 if interrupted else 0)
+    try:
+        with LiveView(Console(), loaded) as view:
+            status = run_sweep(prepared, path, view.on_event).state().status
+    except KeyboardInterrupt:
+        status = "interrupted"
+    said = {"interrupted": "Stopped; what was trained is kept. ", "failed": "Every trial failed. "}
+    typer.echo(f"{said.get(status, '')}Next: fishray report {path}")
+    sys.exit({"interrupted": 130, "failed": 1}.get(status, 0))
 
 
 def status(

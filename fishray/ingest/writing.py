@@ -74,12 +74,12 @@ def ingest(
     attributes = _provenance(reader, settings)
     if there is not None:
         return _unchanged(there, store, attributes, notice)
-    if reader.fps is None and settings.fps is None:
-        notice(f"{source} states no frame rate; {DEFAULT_FPS:g} frames per second assumed, another with --fps")
     if isinstance(reader, SpeedSeries):
         _store_series(reader, store, name, attributes, settings)
     else:
         _store_frames(reader, store, name, attributes, settings, progress)
+    if reader.fps is None and settings.fps is None:
+        notice(f"{source} states no frame rate; {DEFAULT_FPS:g} frames per second assumed, another with --fps")
     return open_store(store).recording(name)
 
 

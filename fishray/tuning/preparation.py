@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fishray.config.sweep import Sweep
-from fishray.errors import RecordingError
+from fishray.errors import RecordingError, SettingError
 from fishray.ingest.writing import ingest
+from fishray.predictors.baselines import Algorithm
 from fishray.sequences import Sequences, load_sequences
 from fishray.simulate import simulate
 from fishray.store import Recording, Store, open_store
@@ -34,11 +35,12 @@ def prepare(sweep: Sweep, on_progress: OnProgress) -> Prepared:
 
     Raises
     ------
-    RecordingError, LabelError, ResourceError, StoreError
+    RecordingError, LabelError, ResourceError, SettingError, StoreError
         Saying what is wrong and what to do.
     """
     node = this_node()
     check_resources(sweep, node)
+    _refuse_short_look_back(sweep)
     store = prepare_store(sweep, on_progress)
     sequences = load_sequences(store, sweep.data, sweep.labels)
     pieces = [piece for split in sweep.data.split.parts for piece in sequences.split(split)]
@@ -58,6 +60,15 @@ def prepare_store(sweep: Sweep, on_progress: OnProgress) -> Store:
             simulate(video, data.simulate, lambda done, total: on_progress("simulating a tank", done, total))
             ingest(video, data.store, progress=lambda done, total: on_progress("ingesting it", done, total))
     return open_store(data.store)
+
+
+def _refuse_short_look_back(sweep: Sweep) -> None:
+    needed = Algorithm().reads.look_back
+    if sweep.data.look_back < needed:
+        raise SettingError(
+            f"data.look_back: {sweep.data.look_back} frames are fewer than the {needed} that the published algorithm "
+            f"looks at, and every trial is judged against it; raise it: --set data.look_back={needed}"
+        )
 
 
 def _refuse_missing_frames(sweep: Sweep, recordings: tuple[Recording, ...]) -> None:

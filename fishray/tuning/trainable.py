@@ -12,6 +12,7 @@ from ray import tune
 
 from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
+from fishray.errors import FishrayError
 from fishray.runs import Run
 from fishray.sequences import Sequences, load_sequences
 from fishray.sequences.cache import FrameCache
@@ -158,6 +159,8 @@ def describe_failure(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, torch.cuda.OutOfMemoryError):
         return f"model too large for its GPU share: {first}"
+    if isinstance(error, FishrayError):
+        return first
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 

@@ -173,6 +173,10 @@ CASES = {
         edit(("range_threshold: 0.01", "range_threshold: 0.01, low_fraction: 1.0")),
         ["the train split has no negative label", "raise labels.range_threshold"],
     ),
+    "look-back shorter than the published algorithm's": Case(
+        edit(("  look_back: 90", "  look_back: 89")),
+        ["data.look_back: 89 frames are fewer than the 90 that the published algorithm looks at", "data.look_back=90"],
+    ),
     "unknown recording": Case(
         edit(("  look_back: 90", "  look_back: 90\n  recordings: [fisch]")),
         ["no recording fisch in tank.zarr, which holds fish; did you mean fish?"],

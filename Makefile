@@ -12,6 +12,8 @@ export RAY_USAGE_STATS_ENABLED := 0
 demo: .venv/installed
 	@test -e runs/small || $(FISHRAY) tune sweeps/small.yaml
 	@$(FISHRAY) report runs/small
+	@grep -q '"event":"finish","status":"finished"' runs/small/journal.jsonl || \
+		echo "runs/small did not finish; to run it again: rm -r runs/small && make demo"
 
 test: .venv/installed
 	.venv/bin/pytest

@@ -39,7 +39,10 @@ def pixel_transform(kind: str) -> Transform | None:
     brightness = v2.ColorJitter(brightness=BRIGHTNESS)
 
     def transform(pixels_tchw: Tensor) -> Tensor:
-        grey = geometry(pixels_tchw).flatten(0, 1)[:, None]  # colour transforms know one channel or three
+        # What turns into view is background, not black: a bright tank would get an edge that no animal made.
+        background_c11 = pixels_tchw.transpose(0, 1).flatten(1).median(dim=1).values[:, None, None]
+        moved = geometry(pixels_tchw - background_c11) + background_c11
+        grey = moved.flatten(0, 1)[:, None]  # colour transforms know one channel or three
         brightened: Tensor = brightness(grey)
         return brightened.view_as(pixels_tchw)
 

@@ -64,7 +64,7 @@ class TrialState:
 
     config: TrialConfig
     status: str = "waiting"
-    """waiting, running, finished, stopped (by the scheduler), failed, interrupted."""
+    """waiting, running, finished, stopped (by the scheduler), failed."""
     reason: str = ""
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
     """By epoch; an epoch that was run twice keeps its first result."""
@@ -107,9 +107,9 @@ class RunState:
         return state
 
     def ranked(self, metric: str) -> list[TrialState]:
-        """Trials with at least one result, best validation value first; ties in order of their id."""
+        """Trials with at least one result, best validation value first, collapsed ones last; ties in order of id."""
         scored = [trial for trial in self.trials.values() if trial.results]
-        return sorted(scored, key=lambda trial: (-(trial.best(metric) or 0.0), trial.config.id))
+        return sorted(scored, key=lambda trial: (trial.collapsed, -(trial.best(metric) or 0.0), trial.config.id))
 
     def unfinished(self) -> list[TrialState]:
         """Trials that wait or run, or did when the journal ended."""
@@ -143,7 +143,7 @@ class RunState:
         trial = self.trials[record["trial"]]
         trial.results.setdefault(record["epoch"], dict(record))
         trial.best_epoch = record["best_epoch"]
-        trial.collapsed = record["collapsed"]
+        trial.collapsed = trial.results[record["best_epoch"]]["collapsed"]
 
     def _on_decision(self, record: Mapping[str, Any]) -> None:
         family = self.rungs.setdefault(self.trials[record["trial"]].config.family, {})
@@ -163,6 +163,11 @@ class RunState:
     def _on_scoring(self, record: Mapping[str, Any]) -> None:
         self.status = "scoring"
         self.last = f"scoring {record['what']}"
+
+    def _on_unscored(self, record: Mapping[str, Any]) -> None:
+        trial = self.trials[record["trial"]]
+        trial.traceback = record["traceback"]
+        self.last = f"{record['trial']} could not be scored on test: {record['reason']}"
 
     def _on_finish(self, record: Mapping[str, Any]) -> None:
         self.status = record["status"]

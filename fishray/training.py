@@ -28,9 +28,8 @@ from fishray.errors import DivergedError, ResourceError
 from fishray.evaluation.metrics import has_collapsed, roc_auc, scores
 from fishray.predictors.inputs import Inputs, stack
 from fishray.predictors.network import Network, NetworkPredictor, build_network, normalise_by, sequence_inputs
-from fishray.sequences import Sequences
+from fishray.sequences import Sequences, valid_labels
 from fishray.sequences.sampling import Batch, Crop, Sampling
-from fishray.sequences.splits import valid_labels
 from fishray.signals.targets import UNDEFINED
 
 OVERFIT_AUC = 0.99
@@ -272,7 +271,8 @@ class Trainer:
 
     def _autocast(self) -> AbstractContextManager[object]:
         precision = self.config.settings.precision
-        if precision == "bfloat16" or (precision == "auto" and self._device.type == "cuda"):
+        native = self._device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if precision == "bfloat16" or (precision == "auto" and native):
             return torch.autocast(self._device.type, torch.bfloat16)
         return nullcontext()
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fishray.config.sweep import DataSettings, LabelSettings
 from fishray.config.trial import MODELS, TrialConfig
-from fishray.sequences import Sequence, Sequences, load_sequences
+from fishray.sequences import Sequence, Sequences
+from fishray.sequences.splits import load_sequences
 from fishray.signals.speed import frame_speed
 from fishray.signals.targets import burst_labels
 from fishray.store import new_recording, open_store

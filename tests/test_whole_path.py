@@ -24,7 +24,7 @@ from fishray.evaluation.scoring import predict_split
 from fishray.predictors.baselines import BASELINES as BASELINE_FITS
 from fishray.predictors.network import NetworkPredictor
 from fishray.runs import Run
-from fishray.sequences import load_sequences
+from fishray.sequences.splits import load_sequences
 from fishray.store import open_store
 
 pytestmark = [

@@ -226,8 +226,9 @@ class ReportSettings(Settings):
 
     leaders: PositiveInt = 3
     """Best trials by validation that are scored on the test split; the best of each family always is."""
-    block_frames: PositiveInt = 300
-    """Block of the circular block bootstrap; labels of the original recording are uncorrelated beyond 20 frames."""
+    block_frames: PositiveInt | None = None
+    """Block of the circular block bootstrap; 300 frames or four horizons, whichever is longer, when left out. Labels of
+    the original recording are uncorrelated beyond 20 frames at a horizon of 45."""
     resamples: Annotated[int, Field(ge=100)] = 2000
 
 

@@ -3,7 +3,8 @@
 Neighbouring frames tell nearly the same, so a bootstrap of single frames gives intervals that are far too narrow.
 Drawing whole blocks, longer than the labels stay correlated, keeps that dependence. The series is closed to a circle,
 so that every frame is drawn equally often; several recordings stand end to end in it. Every predictor is scored on the
-same resamples: what is hard for all of them cancels in the difference of two.
+same resamples: what is hard for all of them cancels in the difference of two. With few blocks a bootstrap is too sure
+of itself; its intervals are expanded as those of Student's t are (Hesterberg 2015, The American Statistician 69).
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm as normal
+from scipy.stats import t as student_t
 
 from fishray.errors import LabelError
 from fishray.evaluation.metrics import roc_auc
@@ -37,15 +40,19 @@ class BootstrappedAuc:
     """Shape (B,) for each predictor; element b of all of them is the same resample."""
     dropped: int
     """Resamples left out because they held one class alone."""
+    blocks: int
+    """Whole blocks that the series holds."""
 
     def interval(self, predictor: str) -> Estimate:
-        """AUC of one predictor with its 95 % percentile interval."""
-        return _estimate(self.value[predictor], self.resampled[predictor])
+        """AUC of one predictor with its 95 % interval."""
+        return _estimate(self.value[predictor], self.resampled[predictor], self.blocks)
 
     def difference(self, predictor: str, reference: str) -> Estimate:
         """AUC of a predictor minus that of another, paired: both on the same resamples."""
         return _estimate(
-            self.value[predictor] - self.value[reference], self.resampled[predictor] - self.resampled[reference]
+            self.value[predictor] - self.value[reference],
+            self.resampled[predictor] - self.resampled[reference],
+            self.blocks,
         )
 
 
@@ -93,6 +100,7 @@ def bootstrap_auc(
         value=value,
         resampled={name: column[whole] for name, column in columns.items()},
         dropped=int((~whole).sum()),
+        blocks=max(1, label.size // block_frames),
     )
 
 
@@ -167,6 +175,10 @@ class _Auc:
         return area
 
 
-def _estimate(value: float, resampled: NDArray[np.float64]) -> Estimate:
+def _estimate(value: float, resampled: NDArray[np.float64], blocks: int) -> Estimate:
+    """Percentile interval, expanded for few blocks as a t interval is for few observations (Hesterberg 2015)."""
+    if blocks < 2:
+        return Estimate(value)
     low, high = np.quantile(resampled, (0.025, 0.975))
-    return Estimate(value, float(low), float(high))
+    wider = float(student_t.ppf(0.975, blocks - 1) / normal.ppf(0.975) * (blocks / (blocks - 1)) ** 0.5)
+    return Estimate(value, value + wider * float(low - value), value + wider * float(high - value))

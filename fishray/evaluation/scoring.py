@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fishray.errors import RecordingError
+from fishray.errors import RecordingError, SettingError
 from fishray.predictors.base import Predictor
 from fishray.runs import Predictions
-from fishray.sequences import Sequence
-from fishray.sequences.splits import valid_labels
+from fishray.sequences import Sequence, valid_labels
 from fishray.signals.targets import UNDEFINED
 from fishray.store import Recording, Store
 
@@ -62,6 +61,8 @@ def write_predictions_csv(predictor: Predictor, store: Store, out: Path) -> int:
     recordings = [store.recording(name) for name in store.names]
     for recording in recordings:
         _check_frames(recording, predictor.reads.frame_size, store)
+    if not out.parent.is_dir():
+        raise SettingError(f"no folder {out.parent} for {out.name}; make it first")
     part = out.with_name(out.name + ".part")
     rows = 0
     with part.open("w", newline="") as file:

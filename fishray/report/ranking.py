@@ -21,6 +21,9 @@ LEAST_EVENTS = 10
 """Positive episodes below which a test split decides nothing: one event more or less would turn the verdict."""
 LEAST_BLOCKS = 5
 """Bootstrap blocks below which resamples are too much alike, and intervals too narrow."""
+LEAST_BLOCK_FRAMES = 300
+HORIZONS_IN_A_BLOCK = 4
+"""Labels depend on each other over about a horizon; a block is well beyond that."""
 LARGE_GAP = 0.03
 """Validation minus test AUC; choosing the best epoch alone explains about this much on the original recording."""
 
@@ -63,6 +66,7 @@ class HeldOut:
     """Share of positive frames."""
     blocks: int
     """Whole bootstrap blocks that it holds."""
+    block_frames: int
 
     def __str__(self) -> str:
         length = f"{self.seconds:,.0f} s" if self.seconds is not None else plural(self.frames, "frame")
@@ -133,7 +137,9 @@ def rank(run: Run) -> Ranking:
     held_out = _held_out(predictions, state, sweep) if predictions else None
     unfit = _too_little(held_out, state, sweep)
     test, over = (
-        _score(predictions, tuple(state.baselines), sweep, with_intervals=not unfit) if predictions else ({}, {})
+        _score(predictions, tuple(state.baselines), sweep, held_out.block_frames, with_intervals=not unfit)
+        if predictions and held_out
+        else ({}, {})
     )
     rows = _rows(state, sweep, test, over)
     leaders = [row for row in rows if row.kind == "trial" and row.test]
@@ -160,6 +166,7 @@ def rank(run: Run) -> Ranking:
 
 
 def _held_out(predictions: Predictions, state: RunState, sweep: Sweep) -> HeldOut:
+    block_frames = _block_frames(state, sweep)
     fps = {recording["name"]: recording["fps"] for recording in state.facts.get("recordings", [])}
     frames = np.bincount(predictions.recording_index, minlength=len(predictions.recording))
     seconds = None
@@ -170,8 +177,17 @@ def _held_out(predictions: Predictions, state: RunState, sweep: Sweep) -> HeldOu
         seconds=seconds,
         events=count_events(predictions.label, predictions.recording_index, predictions.frame),
         positives=float(predictions.label.mean()) if predictions.label.size else 0.0,
-        blocks=predictions.label.size // sweep.report.block_frames,
+        blocks=predictions.label.size // block_frames,
+        block_frames=block_frames,
     )
+
+
+def _block_frames(state: RunState, sweep: Sweep) -> int:
+    """Length of a bootstrap block: as the sweep says, or well beyond the horizon of its fastest recording."""
+    if sweep.report.block_frames is not None:
+        return sweep.report.block_frames
+    rates = [recording["fps"] for recording in state.facts.get("recordings", [])]
+    return max([LEAST_BLOCK_FRAMES, *(HORIZONS_IN_A_BLOCK * sweep.labels.horizon_frames(fps) for fps in rates)])
 
 
 def _too_little(test: HeldOut | None, state: RunState, sweep: Sweep) -> str:
@@ -186,14 +202,19 @@ def _too_little(test: HeldOut | None, state: RunState, sweep: Sweep) -> str:
         return f"only {test}; it takes at least {LEAST_EVENTS}"
     if test.blocks < LEAST_BLOCKS:
         return (
-            f"only {test.frames:,} frames of test, {plural(test.blocks, 'block')} of {sweep.report.block_frames}; "
+            f"only {test.frames:,} frames of test, {plural(test.blocks, 'block')} of {test.block_frames}; "
             f"intervals take at least {LEAST_BLOCKS}"
         )
     return ""
 
 
 def _score(
-    predictions: Predictions, baselines: tuple[str, ...], sweep: Sweep, *, with_intervals: bool
+    predictions: Predictions,
+    baselines: tuple[str, ...],
+    sweep: Sweep,
+    block_frames: int,
+    *,
+    with_intervals: bool,
 ) -> tuple[dict[str, Estimate], dict[str, dict[str, Estimate]]]:
     """Test AUC of every predictor, and its difference to every baseline."""
     probability = {name: output for name, output in predictions.probability.items() if np.isfinite(output).all()}
@@ -209,7 +230,7 @@ def _score(
     result = bootstrap_auc(
         predictions.label,
         probability,
-        block_frames=sweep.report.block_frames,
+        block_frames=block_frames,
         resamples=sweep.report.resamples,
         seed=sweep.seed,
     )
@@ -225,9 +246,10 @@ def _rows(
     validation: dict[str, float | None] = {name: trial.best(metric) for name, trial in state.trials.items()}
     validation |= {name: scores[metric.removeprefix("validation_")] for name, scores in state.baselines.items()}
 
-    def place(name: str) -> tuple[float, bool, str]:  # where they are equal, the baseline comes first
+    def place(name: str) -> tuple[bool, bool, float, bool, str]:  # where they are equal, the baseline comes first
         value = validation[name]
-        return (float("inf") if value is None else -value, name in state.trials, name)
+        collapsed = name in state.trials and state.trials[name].collapsed
+        return (value is None, collapsed, -(value or 0.0), name in state.trials, name)
 
     ordered = sorted(validation, key=place)
     ranked = [name for name in ordered if name in state.trials and validation[name] is not None]

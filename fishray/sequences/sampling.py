@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fishray.sequences.splits import Sequence
+from fishray.sequences.sequence import Sequence
 from fishray.signals.targets import UNDEFINED
 
 
@@ -33,7 +33,8 @@ class Sampling:
     """How crops are drawn.
 
     Clip mode judges the last step of a crop of one look-back. Dense mode judges every step behind the first look-back
-    of a crop of look-back + `judged_frames` (or as much as the shortest sequence has).
+    of a crop of look-back + `judged_frames`. A sequence too short for that gives no crops, unless all of them are: then
+    crops are as long as the longest allows.
     """
 
     sequences: tuple[Sequence, ...]
@@ -45,8 +46,7 @@ class Sampling:
     @property
     def length(self) -> int:
         """Frames of a crop: whole steps."""
-        labelled = min(int((sequence.label != UNDEFINED).sum()) for sequence in self.sequences)
-        frames = min(self.look_back + self.judged_frames, labelled)
+        frames = min(self.look_back + self.judged_frames, max(self._labelled))
         return frames // self.frames_per_step * self.frames_per_step
 
     def batches(self, batch_size: int, count: int, seed: int, epoch: int) -> Iterator[Batch]:
@@ -78,7 +78,7 @@ class Sampling:
     def _draw(self, batch_size: int, rng: np.random.Generator) -> tuple[Crop, ...]:
         """Crops of equal chance, all from recordings of one frame size, so that they stack."""
         length = self.length
-        starts = np.array([(sequence.label != UNDEFINED).sum() - length + 1 for sequence in self.sequences])
+        starts = np.maximum(np.array(self._labelled) - length + 1, 0)
         if len(set(self._frame_sizes)) > 1:
             first = rng.choice(len(starts), p=starts / starts.sum())
             starts[[size != self._frame_sizes[first] for size in self._frame_sizes]] = 0
@@ -86,6 +86,11 @@ class Sampling:
         index = np.searchsorted(np.cumsum(starts), chosen, side="right")
         offset = chosen - (np.cumsum(starts) - starts)[index]
         return tuple(Crop(int(i), int(s), length) for i, s in zip(index, offset, strict=True))
+
+    @property
+    def _labelled(self) -> list[int]:
+        """Frames of each sequence with a label; they are its first."""
+        return [int((sequence.label != UNDEFINED).sum()) for sequence in self.sequences]
 
     @property
     def _frame_sizes(self) -> list[tuple[int, ...] | None]:

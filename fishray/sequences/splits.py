@@ -1,69 +1,20 @@
 """Splits of recordings into sequences, their labels and their valid frames."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fishray.config.sweep import SPLITS, DataSettings, LabelSettings, Split
 from fishray.errors import LabelError, RecordingError
-from fishray.signals.targets import UNDEFINED, burst_labels, horizon_ranges
+from fishray.sequences.sequence import Sequence, Sequences, valid_labels
+from fishray.signals.targets import burst_labels, horizon_ranges
 from fishray.store import Recording, Store
 
 ACTIVE_SHARE = 0.69
 """Share of horizons whose range reaches the published threshold in the published train split."""
 
 ReadFrames = Callable[[Recording], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """A contiguous piece of one recording that belongs to one split; nothing reaches across its borders."""
-
-    recording: str
-    start: int
-    """First frame, counted in the recording."""
-    fps: float
-    speed: NDArray[np.float64]
-    """Shape (T - 1,): ỹ; element t compares frames t and t + 1."""
-    label: NDArray[np.int8]
-    """Shape (T,): 0, 1, or undefined (-1) where the horizon is not wholly inside."""
-    frames: NDArray[np.uint8] | None
-    """Shape (T, H, W); None where no predictor reads frames."""
-    look_back: int
-
-    @property
-    def frame_count(self) -> int:
-        """T, the number of frames."""
-        return len(self.speed) + 1
-
-    @cached_property
-    def known_speed(self) -> NDArray[np.float64]:
-        """Shape (T,): the last speed anyone knows at each frame, ỹ_{t-1}; not a number at the first."""
-        return np.concatenate([[np.nan], self.speed])
-
-    @cached_property
-    def valid(self) -> NDArray[np.bool_]:
-        """Shape (T,): frames with the whole look-back behind and the whole horizon ahead."""
-        valid: NDArray[np.bool_] = self.label != UNDEFINED
-        valid[: self.look_back - 1] = False
-        return valid
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """All splits of a sweep's data."""
-
-    train: tuple[Sequence, ...]
-    validation: tuple[Sequence, ...]
-    test: tuple[Sequence, ...] = ()
-
-    def split(self, name: str) -> tuple[Sequence, ...]:
-        """The sequences of one split."""
-        sequences: tuple[Sequence, ...] = getattr(self, name)
-        return sequences
 
 
 def load_sequences(
@@ -107,11 +58,6 @@ def load_sequences(
         )
         _check_classes(split, loaded[split], threshold)
     return Sequences(**loaded)
-
-
-def valid_labels(sequences: Iterable[Sequence]) -> NDArray[np.int8]:
-    """Labels of all valid frames, sequence after sequence; shape (N,)."""
-    return np.concatenate([sequence.label[sequence.valid] for sequence in sequences])
 
 
 def _chosen(store: Store, data: DataSettings) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fishray.config.sweep import Sweep
 from fishray.config.trial import TrialConfig
 from fishray.predictors.network import build_network
-from fishray.sequences.splits import valid_labels
+from fishray.sequences import valid_labels
 from fishray.tuning.node import Node, gpu_share
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.space import draw_trial

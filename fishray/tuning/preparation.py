@@ -9,7 +9,8 @@ from fishray.config.sweep import Sweep
 from fishray.errors import RecordingError, SettingError
 from fishray.ingest.writing import ingest
 from fishray.predictors.baselines import Algorithm
-from fishray.sequences import Sequences, load_sequences
+from fishray.sequences import Sequences
+from fishray.sequences.splits import load_sequences
 from fishray.simulate import simulate
 from fishray.store import Recording, Store, open_store
 from fishray.tuning.node import Node, check_resources, this_node

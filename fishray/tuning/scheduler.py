@@ -1,7 +1,6 @@
 """Which trials go on at a rung: asynchronous successive halving (Li et al. 2020) within each family."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,18 +99,3 @@ class FamilyScheduler(FIFOScheduler):  # type: ignore[misc]
         status = {"stop": "stopped", "finish": "finished"}[decision.action]
         self._record("end", trial=config["id"], status=status, reason=decision.reason)
         return str(TrialScheduler.STOP)
-
-    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """Write down that a trial's process died, and whether it is tried again."""
-        name, words = trial.config["trial"]["id"], _last_words(trial)
-        reason = f"its process died: {words.splitlines()[-1]}"
-        if trial.should_recover():
-            self._record("lost", trial=name, reason=reason, traceback=words)
-        else:
-            self._record("end", trial=name, status="failed", reason=reason, traceback=words)
-
-
-def _last_words(trial: Trial) -> str:
-    path = trial.error_file
-    text = Path(path).read_text().strip() if path and Path(path).exists() else ""
-    return text or "it left no word"

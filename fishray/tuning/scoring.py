@@ -15,7 +15,7 @@ from fishray.runs import Run, RunState, TrialState
 from fishray.tuning.node import Node
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.recorder import Recorder
-from fishray.tuning.trainable import Host, trial_arguments
+from fishray.tuning.trainable import Host, limit_gpu_memory, trial_arguments
 
 
 def score_on_test(
@@ -30,8 +30,7 @@ def score_on_test(
     if sequences.test:
         leaders = [trial.config for trial in leaders_of(state, sweep)]
         record("scoring", what=f"{len(leaders)} leaders and {len(baselines)} baselines on test")
-        judged = _predict_test(sweep, run, leaders, prepared.node)
-        found = dict(zip([leader.id for leader in leaders], judged, strict=True))
+        found = _predict_test(sweep, run, leaders, prepared.node, record)
         found |= {name: predict_split(baseline, sequences.test) for name, baseline in baselines.items()}
         splits["test"] = gather(sequences.test, found)
     run.write_predictions(splits)
@@ -45,15 +44,26 @@ def leaders_of(state: RunState, sweep: Sweep) -> list[TrialState]:
     return [trial for trial in ranked if any(trial is leader for leader in chosen)]
 
 
-def _predict_test(sweep: Sweep, run: Run, leaders: list[TrialConfig], node: Node) -> list[NDArray[np.float64]]:
-    """Each leader where models run: in a process of its own with its family's resources."""
-    pending = []
+def _predict_test(
+    sweep: Sweep, run: Run, leaders: list[TrialConfig], node: Node, record: Recorder
+) -> dict[str, NDArray[np.float64]]:
+    """Each leader where models run: in a process of its own with its family's resources.
+
+    One that fails there is written down, and the others are scored all the same.
+    """
+    pending = {}
     for leader in leaders:
         config = trial_arguments(sweep, run, leader, node)
         task = ray.remote(_predict_leader).options(num_cpus=config["cpus"], num_gpus=config["gpus"])
-        pending.append(task.remote(config))
-    results: list[NDArray[np.float64]] = ray.get(pending)
-    return results
+        pending[leader.id] = task.remote(config)
+    found = {}
+    for name, reference in pending.items():
+        try:
+            found[name] = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            last = str(error).strip().splitlines()[-1]
+            record("unscored", trial=name, reason=last, traceback=str(error))
+    return found
 
 
 def _predict_leader(config: dict[str, Any]) -> NDArray[np.float64]:
@@ -64,6 +74,7 @@ def _predict_leader(config: dict[str, Any]) -> NDArray[np.float64]:
     host = Host(run, config["cpus"])
     predictor = NetworkPredictor.load(run.best_path(config["trial"]["id"]))
     predictor.network.to(choose_device(config["gpus"]))
+    limit_gpu_memory(config["gpus"])
     data = host.data(frames=isinstance(predictor.settings, ConvLstmSettings))
     try:
         return predict_split(predictor, data.test)

@@ -14,8 +14,9 @@ from fishray.config.loader import nearest, parse_override
 from fishray.config.sweep import Family, Sweep
 from fishray.config.trial import MODELS, TrialConfig
 from fishray.errors import SettingError
-from fishray.sequences import Sequences, load_sequences
+from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
+from fishray.sequences.splits import load_sequences
 from fishray.store import open_store
 from fishray.training import Report, Score, Trainer, choose_device, fit
 from fishray.tuning.node import gpu_share, this_node

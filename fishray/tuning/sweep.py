@@ -16,9 +16,8 @@ from fishray.evaluation.scoring import predict_split
 from fishray.predictors.baselines import BASELINES, Baseline
 from fishray.runs import Run
 from fishray.scratch import remove_stale_scratch
-from fishray.sequences import Sequences
+from fishray.sequences import Sequences, valid_labels
 from fishray.sequences.cache import FrameCache
-from fishray.sequences.splits import valid_labels
 from fishray.tuning.local_ray import ray_on_this_node
 from fishray.tuning.node import Node
 from fishray.tuning.preparation import Prepared
@@ -58,7 +57,7 @@ def run_sweep(prepared: Prepared, run_path: Path, on_event: OnEvent) -> Run:
         plan = planned_trials(sweep)
         for config in plan:
             record("trial", config=config.model_dump(mode="json"))
-        with ray_on_this_node(node), FrameCache(cache_key(run)):
+        with FrameCache(cache_key(run)), ray_on_this_node(node):  # Ray's workers leave the cache before we do
             _train_and_score(prepared, run, plan, baselines, record)
     return run
 
@@ -68,10 +67,10 @@ def _early_end_recorded(record: Recorder) -> Iterator[None]:
     """Write down that a sweep ended before its end, so that no view takes it for one that goes on."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # SIGTERM is a SystemExit once Ray runs
         record("finish", status="interrupted", reason="stopped by the user")
         raise
-    except Exception as error:
+    except BaseException as error:
         record("finish", status="failed", reason=f"{type(error).__name__}: {error}")
         raise
 
@@ -116,11 +115,10 @@ def _score_baselines(baselines: dict[str, Baseline], sequences: Sequences, recor
         record("baseline", name=name, scores=scores(label, predict_split(baseline, sequences.validation)))
 
 
-class AttemptRecorder(tune.Callback):  # type: ignore[misc]
-    """Writes down when a trial starts on a worker, and clears up behind those that were stopped."""
+class ProcessWatch(tune.Callback):  # type: ignore[misc]
+    """Writes down when a trial starts on a worker, when its process dies, and whether it is tried again."""
 
-    def __init__(self, run: Run, record: Recorder):
-        self._run = run
+    def __init__(self, record: Recorder):
         self._record = record
         self._attempts: dict[str, int] = {}
 
@@ -130,10 +128,37 @@ class AttemptRecorder(tune.Callback):  # type: ignore[misc]
         self._attempts[name] = self._attempts.get(name, 0) + 1
         self._record("attempt", trial=name, attempt=self._attempts[name])
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say that it is tried again."""
+        words = _last_words(trial)
+        reason = f"its process died: {words.splitlines()[-1]}"
+        self._record("lost", trial=trial.config["trial"]["id"], reason=reason, traceback=words)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say that it is given up."""
+        words = _last_words(trial)
+        reason = f"its process died: {words.splitlines()[-1]}"
+        self._record("end", trial=trial.config["trial"]["id"], status="failed", reason=reason, traceback=words)
+
+
+class CheckpointSweeper(tune.Callback):  # type: ignore[misc]
+    """Removes the checkpoints of trials that will not go on; their best weights stay."""
+
+    def __init__(self, run: Run):
+        self._run = run
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Remove the checkpoints of a trial that will not go on."""
+        """Clear up behind a trial that ended."""
         for attempt in self._run.trial_path(trial.config["trial"]["id"]).glob("attempt-*"):
             shutil.rmtree(attempt, ignore_errors=True)
+
+    on_trial_error = on_trial_complete
+
+
+def _last_words(trial: Any) -> str:
+    path = trial.error_file
+    text = Path(path).read_text().strip() if path and Path(path).exists() else ""
+    return text or "it left no word"
 
 
 def _train(sweep: Sweep, run: Run, plan: list[TrialConfig], node: Node, record: Recorder) -> None:
@@ -154,8 +179,10 @@ def _train(sweep: Sweep, run: Run, plan: list[TrialConfig], node: Node, record: 
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=MAX_PROCESS_DEATHS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the trainable keeps its own
-            callbacks=[AttemptRecorder(run, record)],
+            callbacks=[ProcessWatch(record), CheckpointSweeper(run)],
         ),
     )
-    tuner.fit()
-    shutil.rmtree(run.path / "tune", ignore_errors=True)
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(run.path / "tune", ignore_errors=True)

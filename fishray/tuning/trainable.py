@@ -14,8 +14,9 @@ from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
 from fishray.errors import FishrayError
 from fishray.runs import Run
-from fishray.sequences import Sequences, load_sequences
+from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
+from fishray.sequences.splits import load_sequences
 from fishray.store import open_store
 from fishray.tuning.node import Node, gpu_share
 
@@ -112,7 +113,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         self._best_path = run.best_path(config.id)
         self._attempt, self._attempt_path = _next_attempt(run.trial_path(config.id))
         device = choose_device(granted["gpus"])
-        _limit_gpu_memory(granted["gpus"])
+        limit_gpu_memory(granted["gpus"])
         data = self._host.data(frames=isinstance(config.settings, ConvLstmSettings))
         trainer = Trainer(config, data, device, self._host.sweep.search.metric)
         for earlier in range(self._attempt - 1, 0, -1):
@@ -164,7 +165,7 @@ def describe_failure(error: Exception) -> str:
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def _limit_gpu_memory(gpus: float) -> None:
+def limit_gpu_memory(gpus: float) -> None:
     """Keep a trial within its share of a GPU's memory."""
     import torch
 

@@ -3,8 +3,8 @@ import pytest
 
 from fishray.config.sweep import DataSettings, LabelSettings, Split
 from fishray.errors import LabelError, RecordingError, StoreError
-from fishray.sequences import load_sequences
-from fishray.sequences.splits import valid_labels
+from fishray.sequences import valid_labels
+from fishray.sequences.splits import load_sequences
 from fishray.signals.targets import UNDEFINED, burst_labels, horizon_ranges
 from fishray.store import new_recording, open_store
 

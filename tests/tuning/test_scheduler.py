@@ -183,20 +183,3 @@ def test_a_trial_that_raised_ends_with_its_traceback(scheduler, tmp_path):
         {"event": "end", "trial": "lstm-0000", "status": "failed", "reason": "ValueError: no",
          "traceback": raised["traceback"]}
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("recovers", "event", "status"), [(True, "lost", None), (False, "end", "failed")])
-def test_a_process_that_died_is_written_down_with_its_last_words(scheduler, tmp_path, recovers, event, status):
-    words = tmp_path / "error.txt"
-    words.write_text("The actor died\nkilled by signal 9\n")
-    scheduler.on_trial_error(None, trial("lstm-0000", error_file=str(words), should_recover=lambda: recovers))
-    (written,) = journal(tmp_path)
-    assert (written["event"], written.get("status")) == (event, status)
-    assert written["reason"] == "its process died: killed by signal 9"
-    assert written["traceback"] == "The actor died\nkilled by signal 9"
-
-
-def test_a_process_without_last_words_is_written_down_all_the_same(scheduler, tmp_path):
-    scheduler.on_trial_error(None, trial("lstm-0000", error_file=None, should_recover=lambda: True))
-    (written,) = journal(tmp_path)
-    assert written["reason"] == "its process died: it left no word"

@@ -1,0 +1,63 @@
+"""A split's piece of a recording, as plain arrays: all that predictors and training know of data."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fishray.signals.targets import UNDEFINED
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A contiguous piece of one recording that belongs to one split; nothing reaches across its borders."""
+
+    recording: str
+    start: int
+    """First frame, counted in the recording."""
+    fps: float
+    speed: NDArray[np.float64]
+    """Shape (T - 1,): ỹ; element t compares frames t and t + 1."""
+    label: NDArray[np.int8]
+    """Shape (T,): 0, 1, or undefined (-1) where the horizon is not wholly inside."""
+    frames: NDArray[np.uint8] | None
+    """Shape (T, H, W); None where no predictor reads frames."""
+    look_back: int
+
+    @property
+    def frame_count(self) -> int:
+        """T, the number of frames."""
+        return len(self.speed) + 1
+
+    @cached_property
+    def known_speed(self) -> NDArray[np.float64]:
+        """Shape (T,): the last speed anyone knows at each frame, ỹ_{t-1}; not a number at the first."""
+        return np.concatenate([[np.nan], self.speed])
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """Shape (T,): frames with the whole look-back behind and the whole horizon ahead."""
+        valid: NDArray[np.bool_] = self.label != UNDEFINED
+        valid[: self.look_back - 1] = False
+        return valid
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """All splits of a sweep's data."""
+
+    train: tuple[Sequence, ...]
+    validation: tuple[Sequence, ...]
+    test: tuple[Sequence, ...] = ()
+
+    def split(self, name: str) -> tuple[Sequence, ...]:
+        """The sequences of one split."""
+        sequences: tuple[Sequence, ...] = getattr(self, name)
+        return sequences
+
+
+def valid_labels(sequences: Iterable[Sequence]) -> NDArray[np.int8]:
+    """Labels of all valid frames, sequence after sequence; shape (N,)."""
+    return np.concatenate([sequence.label[sequence.valid] for sequence in sequences])

@@ -200,6 +200,11 @@ def _open_root(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
     return root
 
 
+def annotate(store: Path, name: str, **attributes: Any) -> None:
+    """Add attributes to a recording; they are no part of its fingerprint."""
+    _open_root(store, "r+")[name].update_attributes(attributes)
+
+
 class RecordingWriter:
     """Writes one recording, frames in whole shards; made by `new_recording`."""
 

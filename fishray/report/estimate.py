@@ -72,7 +72,7 @@ def seconds_left(state: RunState, sweep: Sweep) -> float | None:
         demand += going_on * family.resources.cpus
     if not left_s:
         return 0.0
-    cpus: int = state.facts.get("cpus", 1)
+    cpus: int = state.facts.get("usable_cpus") or state.facts.get("cpus", 1)
     wall_s: float = state.updated_s - state.facts.get("time", state.started_s)
     overhead = min(MOST_OVERHEAD, max(1.0, wall_s * cpus / spent_s))
     return left_s / min(cpus, demand) * overhead

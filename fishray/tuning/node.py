@@ -45,6 +45,13 @@ def gpu_share(resources: Resources, node: Node) -> float:
     return float(resources.gpus)
 
 
+def trials_at_once(resources: Resources, node: Node) -> int:
+    """Trials with these resources that fit on a node at the same time; a share of a GPU lies on one GPU."""
+    share = gpu_share(resources, node)
+    by_cpus = node.cpus // resources.cpus
+    return min(by_cpus, len(node.gpu_names) * int(1 / share)) if share else by_cpus
+
+
 def check_resources(sweep: Sweep, node: Node) -> None:
     """Refuse a trial that could never start here.
 

@@ -6,7 +6,7 @@ from fishray.config.sweep import Sweep
 from fishray.config.trial import TrialConfig
 from fishray.predictors.network import build_network
 from fishray.sequences import valid_labels
-from fishray.tuning.node import Node, gpu_share
+from fishray.tuning.node import Node, gpu_share, trials_at_once
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.space import draw_trial
 
@@ -64,9 +64,6 @@ def _family(sweep: Sweep, name: str, node: Node) -> FamilyPlan:
     ]
     steps = [trial.settings.steps_per_epoch for trial in trials]
     cpus, gpus = family.resources.cpus, gpu_share(family.resources, node)
-    at_once = node.cpus // cpus
-    if gpus:
-        at_once = min(at_once, int(len(node.gpu_names) / gpus))
     return FamilyPlan(
         name=name,
         model=family.model,
@@ -75,6 +72,6 @@ def _family(sweep: Sweep, name: str, node: Node) -> FamilyPlan:
         steps_per_epoch=(min(steps), max(steps)),
         cpus=cpus,
         gpus=gpus,
-        at_once=at_once,
+        at_once=trials_at_once(family.resources, node),
         first=trials[0],
     )

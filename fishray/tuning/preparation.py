@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fishray.config.sweep import Sweep
-from fishray.errors import RecordingError, SettingError
+from fishray.config.tank import TankSettings
+from fishray.errors import RecordingError, SettingError, StoreError
 from fishray.ingest.writing import ingest
 from fishray.predictors.baselines import Algorithm
 from fishray.sequences import Sequences
 from fishray.sequences.splits import load_sequences
 from fishray.simulate import simulate
-from fishray.store import Recording, Store, open_store
+from fishray.store import Recording, Store, annotate, open_store
 from fishray.tuning.node import Node, check_resources, this_node
+
+SIMULATED = "simulated"
+"""Attribute of a recording that holds the settings of its tank."""
 
 OnProgress = Callable[[str, int, int | None], None]
 """Told what is being made, how many frames are done and how many there are."""
@@ -54,13 +58,28 @@ def prepare(sweep: Sweep, on_progress: OnProgress) -> Prepared:
 def prepare_store(sweep: Sweep, on_progress: OnProgress) -> Store:
     """Open the sweep's store; make it from a simulated tank first if it is missing and the sweep says so."""
     data = sweep.data
-    if data.simulate and not data.store.exists():
+    if data.simulate and data.store.exists():
+        _refuse_another_tank(open_store(data.store), data.simulate)
+    elif data.simulate:
         data.store.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data.store.parent) as folder:
             video = Path(folder) / f"{data.store.stem}.mp4"
             simulate(video, data.simulate, lambda done, total: on_progress("simulating a tank", done, total))
-            ingest(video, data.store, progress=lambda done, total: on_progress("ingesting it", done, total))
+            made = ingest(video, data.store, progress=lambda done, total: on_progress("ingesting it", done, total))
+        annotate(data.store, made.name, **{SIMULATED: data.simulate.model_dump()})
     return open_store(data.store)
+
+
+def _refuse_another_tank(store: Store, wanted: TankSettings) -> None:
+    """Refuse a store that was simulated with other settings; one that was not simulated is the user's choice."""
+    for name in store.names:
+        there = store.recording(name).attributes.get(SIMULATED)
+        changed = [f"{key} {there[key]}, not {value}" for key, value in wanted if there and there[key] != value]
+        if changed:
+            raise StoreError(
+                f"{store.path} holds a tank simulated with other settings ({'; '.join(changed)}); make another: "
+                f"--set data.store={store.path.with_stem(store.path.stem + '-2')}"
+            )
 
 
 def _refuse_short_look_back(sweep: Sweep) -> None:

@@ -19,7 +19,7 @@ from fishray.scratch import remove_stale_scratch
 from fishray.sequences import Sequences, valid_labels
 from fishray.sequences.cache import FrameCache
 from fishray.tuning.local_ray import ray_on_this_node
-from fishray.tuning.node import Node
+from fishray.tuning.node import Node, trials_at_once
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.recorder import OnEvent, Recorder
 from fishray.tuning.scheduler import FamilyScheduler
@@ -104,6 +104,9 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "positives": float(np.concatenate(list(labels.values())).mean()),
         "valid_frames": {split: len(label) for split, label in labels.items()},
         "cpus": node.cpus,
+        "usable_cpus": max(
+            trials_at_once(each.resources, node) * each.resources.cpus for each in sweep.families.values()
+        ),
         "gpus": len(node.gpu_names),
         "gpu_name": node.gpu_names[0] if node.gpu_names else "",
     }

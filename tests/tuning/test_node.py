@@ -6,7 +6,15 @@ import pytest
 from fishray.config.sweep import Resources, Sweep
 from fishray.errors import ResourceError
 from fishray.tuning import node as node_module
-from fishray.tuning.node import AUTO_GPU_SHARE, Node, check_resources, gpu_share, list_gpus, this_node
+from fishray.tuning.node import (
+    AUTO_GPU_SHARE,
+    Node,
+    check_resources,
+    gpu_share,
+    list_gpus,
+    this_node,
+    trials_at_once,
+)
 
 TWO_GPUS = "NVIDIA A100-SXM4-40GB\nNVIDIA H200\n"
 
@@ -92,3 +100,17 @@ def test_a_gpu_that_is_not_here_is_refused_never_replaced_by_a_cpu(gpus, names, 
         f"families.convlstm.resources.gpus: {words}; leave it to the machine: "
         "--set families.convlstm.resources.gpus=auto"
     )
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "node", "trials"),
+    [
+        (1, 0, Node(8, ()), 8),
+        (3, 0, Node(8, ()), 2),
+        (1, 0.4, Node(64, ("a",) * 3), 6),  # two on each: a share lies on one GPU
+        (1, 1, Node(64, ("a",) * 3), 3),
+        (4, 0.25, Node(8, ("a",)), 2),
+    ],
+)
+def test_as_many_trials_run_at_once_as_cpus_and_gpus_hold(cpus, gpus, node, trials):
+    assert trials_at_once(Resources(cpus=cpus, gpus=gpus), node) == trials

@@ -44,8 +44,11 @@ class BootstrappedAuc:
     """Whole blocks that the series holds."""
 
     def interval(self, predictor: str) -> Estimate:
-        """AUC of one predictor with its 95 % interval."""
-        return _estimate(self.value[predictor], self.resampled[predictor], self.blocks)
+        """AUC of one predictor with its 95 % interval, within 0 and 1."""
+        found = _estimate(self.value[predictor], self.resampled[predictor], self.blocks)
+        if found.low is None or found.high is None:
+            return found
+        return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
     def difference(self, predictor: str, reference: str) -> Estimate:
         """AUC of a predictor minus that of another, paired: both on the same resamples."""

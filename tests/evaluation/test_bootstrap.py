@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score
 
 from fishray.errors import LabelError
 from fishray.evaluation import bootstrap
-from fishray.evaluation.bootstrap import block_counts, bootstrap_auc, weighted_auc
+from fishray.evaluation.bootstrap import BootstrappedAuc, Estimate, block_counts, bootstrap_auc, weighted_auc
 
 
 @pytest.fixture
@@ -105,3 +105,26 @@ def test_intervals_cover_the_truth_where_frames_depend_on_each_other_and_single_
 
     assert coverage(200) > 0.85
     assert coverage(1) < 0.8
+
+
+def bootstrapped(blocks):
+    """100 resamples of an AUC of 0.7, evenly from 0.6 to 0.8."""
+    return BootstrappedAuc({"a": 0.7, "b": 0.7}, {"a": np.linspace(0.6, 0.8, 100), "b": np.full(100, 0.7)}, 0, blocks)
+
+
+def test_an_interval_of_few_blocks_is_expanded_as_that_of_students_t():
+    plain = np.quantile(np.linspace(0.6, 0.8, 100), 0.975) - 0.7
+    # t of 4 degrees of freedom is 2.776 where the normal is 1.960; sqrt(5 / 4) makes up for the mean.
+    assert bootstrapped(5).interval("a").high - 0.7 == pytest.approx(plain * 2.776 / 1.960 * (5 / 4) ** 0.5, rel=1e-3)
+    assert bootstrapped(5).difference("a", "b").low == pytest.approx(-plain * 1.5835, rel=1e-3)
+    assert bootstrapped(10_000).interval("a").high - 0.7 == pytest.approx(plain, rel=1e-3)
+
+
+def test_one_block_gives_no_interval():
+    assert bootstrapped(1).interval("a") == Estimate(0.7)
+
+
+def test_an_auc_stays_within_0_and_1():
+    wide = BootstrappedAuc({"a": 0.98}, {"a": np.linspace(0.93, 1, 100)}, 0, 3)
+    assert wide.interval("a").high == 1
+    assert wide.interval("a").low < 0.93

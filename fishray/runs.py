@@ -172,6 +172,8 @@ class RunState:
     def _on_finish(self, record: Mapping[str, Any]) -> None:
         self.status = record["status"]
         self.last = record.get("reason", "")
+        for trial in self.unfinished():
+            trial.status = "waiting"
 
 
 @dataclass(frozen=True)

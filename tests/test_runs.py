@@ -292,3 +292,13 @@ def test_written_again_they_are_the_later_ones(run):
     read = run.read_predictions()
     assert list(read) == ["validation"]
     assert_equal(read["validation"], predictions(1))
+
+
+def test_what_ran_when_a_sweep_was_stopped_waits(tmp_path, make_trial):
+    journal = Journal(tmp_path / "journal.jsonl")
+    trial = make_trial("lstm")
+    journal.append("trial", config=trial.model_dump(mode="json"))
+    journal.append("attempt", trial=trial.id, attempt=1)
+    assert RunState.read(journal).trials[trial.id].status == "running"
+    journal.append("finish", status="interrupted", reason="stopped by the user")
+    assert RunState.read(journal).trials[trial.id].status == "waiting"

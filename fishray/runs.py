@@ -71,7 +71,9 @@ class TrialState:
     best_epoch: int | None = None
     collapsed: bool = False
     traceback: str = ""
-    """Last words of a trial that failed."""
+    """Last words of a trial that failed, or could not be scored."""
+    unscored: str = ""
+    """Why a leader has no test score, if it failed there."""
 
     @property
     def epochs(self) -> int:
@@ -166,7 +168,7 @@ class RunState:
 
     def _on_unscored(self, record: Mapping[str, Any]) -> None:
         trial = self.trials[record["trial"]]
-        trial.traceback = record["traceback"]
+        trial.unscored, trial.traceback = record["reason"], record["traceback"]
         self.last = f"{record['trial']} could not be scored on test: {record['reason']}"
 
     def _on_finish(self, record: Mapping[str, Any]) -> None:

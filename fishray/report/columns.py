@@ -9,6 +9,8 @@ from rich.text import Text
 from fishray.report.wording import shorten
 
 GAP = 2
+BEST, BASELINE, OVER = "bold green", "cyan", "dim"
+"""Styles of a row: the one accent for our best, the one for baselines, and grey for what is over."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from statistics import fmean
 from fishray.config.sweep import Sweep
 from fishray.runs import RunState, TrialState
 
-OVER = ("finished", "stopped", "failed")
+ENDED = ("finished", "stopped", "failed")
 MOST_OVERHEAD = 4.0
 """Bound on the stretch by start-up so far, which is all there is to see at the very beginning."""
 
@@ -63,7 +63,7 @@ def seconds_left(state: RunState, sweep: Sweep) -> float | None:
         trials = _of_family(state, name)
         cpu_s = _epochs_cpu_s(trials)
         spent_s += sum(cpu_s)
-        going_on = family.trials - sum(trial.status in OVER for trial in trials)
+        going_on = family.trials - sum(trial.status in ENDED for trial in trials)
         if not going_on:
             continue
         if not cpu_s:

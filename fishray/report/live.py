@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from fishray.config.sweep import Family, Sweep
-from fishray.report.columns import GAP, Column, align, needed_width
+from fishray.report.columns import BASELINE, BEST, GAP, OVER, Column, align, needed_width
 from fishray.report.estimate import seconds_left
+from fishray.report.verdict import PERSISTENCE
 from fishray.report.wording import (
     METRIC_NAMES,
     clock,
@@ -27,8 +28,6 @@ from fishray.report.wording import (
 )
 from fishray.runs import RunState, TrialState
 
-BEST, BASELINE, OVER = "bold green", "cyan", "dim"
-PERSISTENCE = "persistence"
 SPARKS = "▁▂▃▄▅▆▇█"
 RUNNING_ROWS = 8
 """Running trials shown; a cluster has more than a terminal has lines."""

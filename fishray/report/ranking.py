@@ -161,7 +161,7 @@ def rank(run: Run) -> Ranking:
         verdicts=() if unfit else _verdicts(leaders, str(held_out)),
         no_verdict=unfit or ("" if leaders else "no trial has scores on test"),
         published=_published(predictions, leaders, test) if predictions else (),
-        warnings=tuple(_warnings(rows, sweep.search.metric)),
+        warnings=(*_warnings(rows, sweep.search.metric), *_unscored(state)),
     )
 
 
@@ -319,6 +319,15 @@ def _published(predictions: Predictions, leaders: list[Row], test: Mapping[str, 
         for name in chosen
         if name in test
     )
+
+
+def _unscored(state: RunState) -> list[str]:
+    """Leaders that failed on the test split: the verdict is then without them."""
+    return [
+        f"{name} could not be scored on test: {trial.unscored}"
+        for name, trial in state.trials.items()
+        if trial.unscored
+    ]
 
 
 def _warnings(rows: tuple[Row, ...], metric: str) -> list[str]:

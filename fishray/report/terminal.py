@@ -12,13 +12,10 @@ from rich.console import Console
 from rich.text import Text
 
 from fishray.evaluation.bootstrap import Estimate
-from fishray.report.columns import Column, align, needed_width
+from fishray.report.columns import BASELINE, BEST, OVER, Column, align, needed_width
 from fishray.report.ranking import Published, Ranking, Row
 from fishray.report.verdict import PERSISTENCE
 from fishray.report.wording import cpu_time, pack, plural, settings_text, signed, stop_reason
-
-BEST, BASELINE, OVER = "bold green", "cyan", "dim"
-"""The one accent for our best, the one for baselines, and grey for what is over."""
 
 ROWS = 12
 """Rows shown unless all are asked for."""

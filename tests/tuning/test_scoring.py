@@ -8,6 +8,7 @@ from fishray.config.loader import load_sweep
 from fishray.evaluation.metrics import scores
 from fishray.predictors.baselines import Persistence
 from fishray.predictors.network import NetworkPredictor
+from fishray.report.ranking import rank
 from fishray.runs import Run
 from fishray.sequences import valid_labels
 from fishray.tuning.local_ray import ray_on_this_node
@@ -37,7 +38,8 @@ def run(tmp_path, tank_store, tank, make_trial):
         probability = np.linspace(0.2, 0.8, len(label), dtype=np.float32)
         record("trial", config=trial.model_dump(mode="json"))
         values = {f"validation_{name}": 0.9 - number / 10 for name in scores(label, probability)}
-        record("result", trial=trial.id, epoch=1, best_epoch=1, collapsed=False, **values)
+        values |= {"epoch": 1, "best_epoch": 1, "collapsed": False, "epoch_s": 2.0, "cpus": 1}
+        record("result", trial=trial.id, **values)
         record("end", trial=trial.id, status="finished", reason="ran all 9 epochs")
         run.trial_path(trial.id).mkdir(parents=True)
         if number == 0:
@@ -66,3 +68,4 @@ def test_a_leader_that_cannot_be_scored_is_written_down_and_the_others_are_score
     assert unscored["trial"] == "lstm-0000"
     assert "weights" in unscored["reason"]
     assert "RunError" in run.trial("lstm-0000").traceback
+    assert [each for each in rank(run).warnings if each.startswith("lstm-0000 could not be scored on test: ")] != []

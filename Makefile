@@ -7,19 +7,20 @@ HAS_TORCH := $(shell $(PYTHON) -c "import torch, torchvision" 2>/dev/null && ech
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-gpu lint format clean
+.PHONY: demo test test-gpu evidence lint format clean
 
 demo: .venv/installed
-	@test -e runs/small || $(FISHRAY) tune sweeps/small.yaml
+	@test -e runs/small/predictions.zarr || $(FISHRAY) tune sweeps/small.yaml
 	@$(FISHRAY) report runs/small
-	@grep -q '"event":"finish","status":"finished"' runs/small/journal.jsonl || \
-		echo "runs/small did not finish; to run it again: rm -r runs/small && make demo"
 
 test: .venv/installed
 	.venv/bin/pytest
 
 test-gpu: .venv/installed
 	.venv/bin/pytest -m gpu
+
+evidence: .venv/installed  # that a sweep cannot be lost: a hundred kills, about an hour
+	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_a_hundred_times.py
 
 lint: .venv/installed
 	.venv/bin/ruff format --check .

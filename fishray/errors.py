@@ -7,7 +7,9 @@
     ├── StoreError            a store that is missing, of another format, or incomplete
     ├── RecordingError        a video, image folder or series that cannot be used
     ├── LabelError            a rule that gives no usable labels on a split
-    ├── RunError              a run directory that is in the way, missing or damaged
+    ├── RunError              a run directory that is in the way, missing, damaged or in use
+    │   └── WeightsError      a checkpoint or a trial's best weights, missing or damaged
+    ├── StorageError          a disk that is full, read-only or gone while a run is written
     ├── DivergedError         a network whose loss or outputs are no longer numbers
     ├── ResourceError         CPUs, GPUs or memory that this machine does not have
     └── SettingError          one setting given on the command line that cannot be used
@@ -39,7 +41,15 @@ class LabelError(FishrayError):
 
 
 class RunError(FishrayError):
-    """A run directory that is in the way, missing or damaged."""
+    """A run directory that is in the way, missing, damaged or in use."""
+
+
+class WeightsError(RunError):
+    """A checkpoint or a trial's best weights, missing or damaged."""
+
+
+class StorageError(FishrayError):
+    """A disk that is full, read-only or gone while a run is written."""
 
 
 class DivergedError(FishrayError):

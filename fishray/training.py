@@ -4,7 +4,6 @@ An epoch is `steps_per_epoch` optimiser steps on batches that depend on (seed, e
 an epoch's border goes on exactly as if it had never stopped.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,21 +15,29 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from fishray.augment import Transform, pixel_transform, speed_transform
 from fishray.config.trial import LstmSettings, TrialConfig, TrialSettings
-from fishray.errors import DivergedError, ResourceError
+from fishray.errors import DivergedError, ResourceError, WeightsError
 from fishray.evaluation.metrics import has_collapsed, roc_auc, scores
+from fishray.files import previous
 from fishray.predictors.inputs import Inputs, stack
-from fishray.predictors.network import Network, NetworkPredictor, build_network, normalise_by, sequence_inputs
+from fishray.predictors.network import (
+    Network,
+    NetworkPredictor,
+    build_network,
+    normalise_by,
+    sequence_inputs,
+    to_arrays,
+    to_tensors,
+)
 from fishray.sequences import Sequences, valid_labels
 from fishray.sequences.sampling import Batch, Crop, Sampling
 from fishray.signals.targets import UNDEFINED
+from fishray.weights import BEST, Arrays, below, best_of, read_weights, under, write_weights
 
 OVERFIT_AUC = 0.99
 
@@ -98,6 +105,8 @@ class Trainer:
         self.epoch = 0
         self.best_epoch = 0
         self.best_value = -math.inf
+        self.last_score: Score | None = None
+        self._best: tuple[Arrays, dict[str, Any]] = ({}, {})
         self._metric = metric
         self._data = data
         self._device = device
@@ -122,14 +131,8 @@ class Trainer:
         self._augment = _augmentation(settings, self.network)
         self._steps = 0
 
-    def run_epoch(self, best_path: Path | None = None) -> Score:
-        """Train for one epoch, judge the averaged weights on validation, and keep them if they are the best so far.
-
-        Parameters
-        ----------
-        best_path
-            Where the best epoch's predictor goes, with its validation probabilities beside it.
-        """
+    def run_epoch(self) -> Score:
+        """Train for one epoch, judge the averaged weights on validation, and keep them if they are the best so far."""
         settings = self.config.settings
         began_s = time.perf_counter()
         self.epoch += 1
@@ -145,9 +148,8 @@ class Trainer:
         collapsed = has_collapsed(probability)
         if values[self._metric] > self.best_value:
             self.best_epoch, self.best_value = self.epoch, values[self._metric]
-            if best_path:
-                self.predictor.save(best_path, validation_probability=probability.astype(np.float32))
-        return Score(
+            self._best = self.predictor.packed(validation_probability=probability.astype(np.float32))
+        self.last_score = Score(
             epoch=self.epoch,
             loss=losses,
             best_epoch=self.best_epoch,
@@ -156,6 +158,11 @@ class Trainer:
             epoch_s=time.perf_counter() - began_s,
             **values,
         )
+        return self.last_score
+
+    def save_best(self, path: Path) -> None:
+        """Write the best epoch's predictor, with its validation probabilities beside it."""
+        write_weights(path, *self._best)
 
     def validation_probability(self) -> NDArray[np.float64]:
         """Probability of every valid validation frame, shape (N,)."""
@@ -194,33 +201,65 @@ class Trainer:
         return auc
 
     def save(self, path: Path) -> None:
-        """Write everything that the next epoch depends on as one file, whole or not at all."""
-        tensors = {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        """Write everything that the next epoch depends on as one file; the one before stays beside it."""
+        tensors = under(self.average.state_dict(), "average.") | under(self.network.state_dict(), "network.")
         for index, slots in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": value for name, value in slots.items()}
-        progress = {
-            "epoch": self.epoch, "best_epoch": self.best_epoch, "best_value": self.best_value, "steps": self._steps,
-        }  # fmt: skip
-        part = path.with_suffix(".part")
-        contiguous = {name: value.cpu().contiguous() for name, value in tensors.items()}
-        save_file(contiguous, part, {"progress": json.dumps(progress)})
-        part.rename(path)
+            tensors |= under(slots, f"optimiser.{index}.")
+        best_arrays, best_metadata = self._best
+        metadata: dict[str, Any] = {"epoch": self.epoch, "steps": self._steps, "best_epoch": self.best_epoch}
+        if self.last_score:
+            metadata |= {"score": self.last_score.as_dict(), "best_value": self.best_value}
+        write_weights(
+            path,
+            to_arrays(tensors) | under(best_arrays, BEST),
+            {**metadata, **under(best_metadata, BEST)},
+            keep_previous=True,
+        )
 
-    def load(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-            progress = json.loads(file.metadata()["progress"])
-        self.epoch, self._steps = progress["epoch"], progress["steps"]
-        self.best_epoch, self.best_value = progress["best_epoch"], progress["best_value"]
-        self.average.load_state_dict(_below(tensors, "average."))
-        self.network.load_state_dict(_below(tensors, "network."))
+    def resume(self, path: Path, known: int, since: int = 0) -> str:
+        """Go on from a checkpoint, or from the one before it if it is damaged; at the beginning if there is none.
+
+        Parameters
+        ----------
+        known
+            Epochs that the journal knows; a checkpoint may be one ahead of it.
+        since
+            The epoch at which the trial took over these weights from another; what was best up to there is not its own.
+
+        Returns
+        -------
+        What there is to say: which checkpoint was damaged, and where it goes on instead.
+        """
+        faults = []
+        for candidate in (path, previous(path)):
+            if not candidate.exists():
+                continue
+            try:
+                arrays, metadata = read_weights(candidate)
+            except WeightsError as error:
+                faults.append(str(error))
+                continue
+            if metadata["epoch"] <= known + 1:
+                self._restore(arrays, metadata)
+                break
+        if self.epoch <= since:
+            self.best_epoch, self.best_value, self._best = 0, -math.inf, ({}, {})
+        return f"{'; '.join(faults)}; it goes on from epoch {self.epoch}" if faults else ""
+
+    def _restore(self, arrays: Arrays, metadata: dict[str, Any]) -> None:
+        tensors = to_tensors({name: array for name, array in arrays.items() if not name.startswith(BEST)})
+        self.average.load_state_dict(below(tensors, "average."))
+        self.network.load_state_dict(below(tensors, "network."))
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below(tensors, "optimiser.").items():
+        for name, value in below(tensors, "optimiser.").items():
             index, slot = name.split(".", 1)
             state.setdefault(int(index), {})[slot] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": state})
+        self.epoch, self._steps = metadata["epoch"], metadata["steps"]
+        self.last_score = Score(**metadata["score"]) if "score" in metadata else None
+        self.best_epoch = metadata["best_epoch"]
+        self._best = best_of(arrays, metadata)
+        self.best_value = metadata.get("best_value", -math.inf)
 
     def _train(self, batches: Iterator[Batch]) -> tuple[float, int]:
         """One optimiser step per batch; mean loss and number of labels."""
@@ -308,7 +347,8 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(config, data, device, metric)
     while True:
-        score = trainer.run_epoch(out / "best")
+        score = trainer.run_epoch()
+        trainer.save_best(out / "best")
         if not report(score) or score.epoch >= max_epochs:
             return score
 
@@ -332,7 +372,3 @@ def _augmentation(settings: TrialSettings, network: Network) -> tuple[Transform 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
-def _below(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -7,9 +7,11 @@ import torch
 
 from fishray import training
 from fishray.errors import ResourceError
+from fishray.files import previous
 from fishray.predictors.network import NetworkPredictor
 from fishray.sequences import Sequences
 from fishray.training import Trainer, choose_device, class_weights, fit
+from fishray.weights import read_weights
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -75,12 +77,90 @@ def test_a_resumed_trial_is_the_undisturbed_one_bit_for_bit(make_trainer, model,
     first.run_epoch()
     first.save(tmp_path / "checkpoint")
     resumed = make_trainer(model, **RANDOM[model])
-    resumed.load(tmp_path / "checkpoint")
+    assert resumed.resume(tmp_path / "checkpoint", known=1) == ""
+    assert outcome(resumed.last_score) == expected[0]
     assert [outcome(resumed.run_epoch()) for _ in range(2)] == expected[1:]
     assert equal(weights(resumed.network), weights(undisturbed.network))
     assert equal(weights(resumed.average), weights(undisturbed.average))
     assert resumed.best_value == undisturbed.best_value
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+    for name, trainer in (("one", resumed), ("other", undisturbed)):
+        trainer.save_best(tmp_path / name)
+    (one, said), (other, said_too) = read_weights(tmp_path / "one"), read_weights(tmp_path / "other")
+    assert said == said_too
+    assert one.keys() == other.keys()
+    assert [name for name, array in one.items() if array.tobytes() != other[name].tobytes()] == []
+
+
+@pytest.fixture
+def saved(make_trainer, tmp_path):
+    """Path of a checkpoint of epoch 2, with that of epoch 1 beside it, and the scores of three epochs."""
+    trainer, path = make_trainer("lstm"), tmp_path / "checkpoint"
+    expected = []
+    for _ in range(2):
+        expected.append(outcome(trainer.run_epoch()))
+        trainer.save(path)
+    return path, [*expected, outcome(trainer.run_epoch())]
+
+
+def cut(path):
+    """Leave the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_the_checkpoint_before_stays_beside_the_latest(saved, make_trainer):
+    path, expected = saved
+    for candidate, epoch in ((path, 2), (previous(path), 1)):
+        resumed = make_trainer("lstm")
+        resumed.resume(candidate, known=epoch)
+        assert outcome(resumed.run_epoch()) == expected[epoch]
+
+
+def test_behind_a_damaged_checkpoint_it_goes_on_from_the_one_before_and_says_so(saved, make_trainer):
+    path, expected = saved
+    cut(path)
+    resumed = make_trainer("lstm")
+    said = resumed.resume(path, known=2)
+    assert said.startswith(f"{path} is damaged (")
+    assert said.endswith("; it goes on from epoch 1")
+    assert [outcome(resumed.run_epoch()) for _ in range(2)] == expected[1:]
+
+
+def test_behind_two_damaged_checkpoints_it_begins_again_and_says_so(saved, make_trainer):
+    path, expected = saved
+    cut(path)
+    cut(previous(path))
+    resumed = make_trainer("lstm")
+    said = resumed.resume(path, known=2)
+    assert f"{path} is damaged (" in said
+    assert f"{previous(path)} is damaged (" in said
+    assert said.endswith("; it goes on from epoch 0")
+    assert [outcome(resumed.run_epoch()) for _ in range(3)] == expected
+
+
+def test_without_a_checkpoint_it_begins_and_says_nothing(make_trainer, tmp_path):
+    trainer = make_trainer("lstm")
+    assert trainer.resume(tmp_path / "checkpoint", known=0) == ""
+    assert (trainer.epoch, trainer.last_score) == (0, None)
+
+
+@pytest.mark.parametrize(("known", "epoch"), [(2, 2), (1, 2), (0, 1)])
+def test_a_checkpoint_may_be_one_epoch_ahead_of_the_journal_and_no_more(saved, make_trainer, known, epoch):
+    resumed = make_trainer("lstm")
+    assert resumed.resume(saved[0], known) == ""
+    assert resumed.epoch == epoch
+
+
+@pytest.mark.parametrize(("since", "best"), [(0, True), (1, True), (2, False), (3, False)])
+def test_what_was_best_before_it_took_over_weights_is_not_its_own(saved, make_trainer, tmp_path, since, best):
+    resumed = make_trainer("lstm")
+    resumed.resume(saved[0], known=2, since=since)
+    assert bool(resumed.best_epoch) == best
+    assert math.isfinite(resumed.best_value) == best
+    resumed.run_epoch()
+    assert best or resumed.best_epoch == 3
+    resumed.save_best(tmp_path / "best")
+    assert NetworkPredictor.load(tmp_path / "best").look_back == 24
 
 
 def test_without_an_average_the_raw_weights_are_judged(make_trainer, model):
@@ -175,13 +255,16 @@ def test_the_best_epoch_by_the_chosen_metric_is_kept(make_trainer, monkeypatch, 
     worst = {"auc": 0.5, "average_precision": 0.5, "youden_j": 0.5}
     monkeypatch.setattr(training, "scores", lambda *_: worst | {metric: next(values)})
     trainer = make_trainer("lstm", metric=f"validation_{metric}")
-    found = [trainer.run_epoch(tmp_path / "best").best_epoch]
-    found.append(trainer.run_epoch(tmp_path / "best").best_epoch)
+    found = [trainer.run_epoch().best_epoch]
+    found.append(trainer.run_epoch().best_epoch)
     at_best = trainer.predictor.predict(tank.validation[0])
-    found.append(trainer.run_epoch(tmp_path / "best").best_epoch)
+    found.append(trainer.run_epoch().best_epoch)
     assert found == [1, 2, 2]
-    kept = NetworkPredictor.load(tmp_path / "best")
-    np.testing.assert_array_equal(kept.predict(tank.validation[0]), at_best)
+    trainer.save(tmp_path / "checkpoint")
+    trainer.save_best(tmp_path / "best")
+    for path in ("checkpoint", "best"):
+        kept = NetworkPredictor.load(tmp_path / path)
+        np.testing.assert_array_equal(kept.predict(tank.validation[0]), at_best)
     assert not np.array_equal(trainer.predictor.predict(tank.validation[0]), at_best, equal_nan=True)
 
 
@@ -282,14 +365,15 @@ def test_a_gpu_computes_in_bfloat16_and_agrees_with_the_cpu(make_trainer, model,
 @pytest.mark.gpu
 def test_what_a_gpu_trained_predicts_the_same_on_a_cpu(make_trainer, model, gpu, tank, tmp_path):
     trainer = make_trainer(model, device=gpu)
-    trainer.run_epoch(tmp_path / "best")
+    trainer.run_epoch()
+    trainer.save_best(tmp_path / "best")
     trainer.save(tmp_path / "checkpoint")
     kept = NetworkPredictor.load(tmp_path / "best")
     assert kept.device.type == "cpu"
     sequence = tank.validation[0]
     np.testing.assert_allclose(kept.predict(sequence), trainer.predictor.predict(sequence), atol=1e-3)
     resumed = make_trainer(model, device=gpu)
-    resumed.load(tmp_path / "checkpoint")
+    assert resumed.resume(tmp_path / "checkpoint", known=1) == ""
     assert resumed.run_epoch().loss == pytest.approx(trainer.run_epoch().loss, rel=0.01)
 
 

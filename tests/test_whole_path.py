@@ -5,18 +5,14 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from desk import END_S, START_S, desk_in, wait_for, wait_until_none_is_left
 
 from fishray import cli
 from fishray.config.loader import load_sweep
@@ -69,9 +65,6 @@ BASELINES = {"persistence", "refitted algorithm", "published algorithm"}
 RANKED = {"lstm-0000", "lstm-0001", "lstm-0002", "convlstm-0000", "convlstm-0001"}
 TRIALS = RANKED | {"coarse-0000"}
 
-START_S, END_S = 120, 60
-"""Bounds for a loaded machine; a start takes about 20 s and an end about 3 s."""
-
 
 def tree(folder):
     """Content of every file below a folder."""
@@ -79,76 +72,13 @@ def tree(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@dataclass
-class Desk:
-    """A folder to work in, with a home and a scratch of its own, by which every process begun there is known."""
-
-    folder: Path
-    scratch: Path
-    """Short, because Ray keeps sockets in it, and their paths may have 107 bytes at most."""
-    started: list = field(default_factory=list)
-
-    def start(self, *words):
-        """Begin a command in a process group of its own, as a shell does."""
-        environment = os.environ | {"TMPDIR": str(self.scratch), "HOME": str(self.folder / "home"), "COLUMNS": "120"}
-        environment.pop("RAY_AUTH_TOKEN_PATH", None)
-        with (self.folder / "log.txt").open("ab") as log:
-            command = [Path(sys.executable).with_name("fishray"), *words]
-            process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        self.started.append(process)
-        return process
-
-    def processes(self):
-        """Every process that was begun here and still runs, also those that left their parent."""
-        mark, found = f"TMPDIR={self.scratch}".encode(), []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-        return found
-
-    def leftovers(self):
-        """What is in scratch and home besides empty folders."""
-        places = [self.scratch, self.folder / "home"]
-        return [path for place in places for path in place.rglob("*") if not path.is_dir()]
-
-    def clear(self):
-        for process in self.processes():
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-        for process in self.started:
-            process.wait(END_S)
-        shutil.rmtree(self.scratch)
-
-
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("desk")
-    (folder / "home").mkdir()
     (folder / "tiny.yaml").write_text(json.dumps(SWEEP))  # JSON is YAML
     (folder / "lone.yaml").write_text(json.dumps(LONE | {"name": "lone"}))
-    made = Desk(folder, Path(tempfile.mkdtemp(prefix="f", dir="/tmp")))
-    yield made
-    made.clear()
-
-
-def wait_for(condition, process, desk):
-    """Wait until something holds, while a process runs."""
-    until_s = time.monotonic() + START_S
-    while not condition():
-        end_of_log = (desk.folder / "log.txt").read_text()[-2000:]
-        assert process.poll() is None, end_of_log
-        assert time.monotonic() < until_s, end_of_log
-        time.sleep(0.05)
-
-
-def wait_until_none_is_left(desk):
-    until_s = time.monotonic() + END_S
-    while desk.processes() and time.monotonic() < until_s:
-        time.sleep(0.05)
-    return desk.processes()
+    with desk_in(folder) as made:
+        yield made
 
 
 @dataclass(frozen=True)
@@ -315,17 +245,42 @@ def test_predict_judges_the_recording_with_the_best_trial(swept, fishray, desk):
 def test_nothing_is_left_behind_but_the_run(swept):
     assert swept.left == []
     kept = {str(path.relative_to(swept.run.path)) for path in swept.run.path.glob("*")}
-    assert kept == {"sweep.yaml", "journal.jsonl", "trials", "predictions.zarr"}
-    trials = {str(path.relative_to(swept.run.path / "trials")) for path in swept.run.path.glob("trials/*/*")}
-    assert trials == {f"{name}/best" for name in RANKED}
+    assert kept == {"sweep.yaml", "journal.jsonl", "lease-1", "trials", "predictions.zarr"}
+    finished = [each["trial"] for each in swept.of("end") if each["status"] == "finished"]
+    assert finished
+    assert kept_of_trials(swept.run) == {f"{name}/best" for name in RANKED} | {
+        f"{name}/attempt-1/{file}" for name in finished for file in ("checkpoint", "checkpoint.previous", "last-words")
+    }
 
 
-def test_a_second_sweep_of_the_name_is_refused_and_changes_no_byte(swept, fishray, desk):
+def kept_of_trials(run):
+    return {str(path.relative_to(run.path / "trials")) for path in run.path.glob("trials/**/*") if path.is_file()}
+
+
+def without_leases(files):
+    return {name: content for name, content in files.items() if "/lease-" not in name}
+
+
+def test_a_second_sweep_of_the_name_prints_the_report_and_changes_no_byte_but_its_lease(swept, fishray, desk):
     before = tree(desk.folder)
     status, out, err = fishray("tune", "tiny.yaml")
-    assert (status, out) == (2, "")
-    assert err.startswith("fishray: a run is already at runs/tiny; ")
-    assert tree(desk.folder) == before
+    assert (status, err) == (0, "")
+    assert out.startswith(fishray("report", "runs/tiny")[1])
+    assert out.splitlines()[-1] == "(runs/tiny had finished; to start over beside it: --fresh)"
+    assert without_leases(tree(desk.folder)) == without_leases(before)
+
+
+def test_a_fresh_start_makes_a_run_beside_it_with_the_same_scores(swept, desk):
+    before = tree(swept.run.path)
+    process = desk.start("tune", "tiny.yaml", "--fresh")
+    assert process.wait(START_S) == 0, (desk.folder / "log.txt").read_text()[-2000:]
+    assert wait_until_none_is_left(desk) == []
+    assert tree(swept.run.path) == before
+    fresh = Run.open(desk.folder / "runs" / "tiny-2")
+    first, second = swept.run.state().trials, fresh.state().trials
+    assert {name: trial.config for name, trial in first.items()} == {n: trial.config for n, trial in second.items()}
+    for name in RANKED:
+        assert first[name].results[1]["validation_auc"] == second[name].results[1]["validation_auc"]
 
 
 # Sweeps that end early
@@ -358,12 +313,12 @@ def stopped(desk):
 def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(stopped):
     run, *_ = stopped
     told = [each for each in events(run) if each["event"] in ("attempt", "lost")]
-    assert [(each["event"], each.get("attempt")) for each in told] == [("attempt", 1), ("lost", None), ("attempt", 2)]
+    assert [(each["event"], each.get("attempt")) for each in told] == [("attempt", 1), ("lost", 1), ("attempt", 2)]
     assert told[1]["reason"].startswith("its process died: ")
     before, after = ([each["epoch"] for each in results(run, attempt)] for attempt in (1, 2))
     assert before == list(range(1, len(before) + 1))
-    # The epoch in which it died may have been saved before anyone was told of it.
-    assert after[0] - before[-1] in (1, 2)
+    # An epoch that was saved before anyone was told of it is told by the next attempt.
+    assert after == list(range(before[-1] + 1, before[-1] + 1 + len(after)))
 
 
 def test_ctrl_c_stops_a_sweep_and_marks_it_interrupted(stopped):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fishray import __version__
-from fishray.cli import recordings, sweeps
+from fishray.cli import recordings, runs, sweeps
 from fishray.errors import FishrayError
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ def fishray(
 
 recordings.register(app)
 sweeps.register(app)
+runs.register(app)
 
 
 def main() -> None:

@@ -1,12 +1,19 @@
-"""Commands on sweeps and runs: train, tune, status, report, predict."""
+"""Commands on sweeps: train, tune."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fishray.cli.runs import report
+from fishray.errors import StorageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fishray.tuning.preparation import Prepared
+
 SweepPath = Annotated[Path, typer.Argument(help="The sweep file.", metavar="SWEEP.yaml")]
-RunPath = Annotated[Path, typer.Argument(help="The run's directory.", metavar="RUN")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Replace one setting; may be given again.", metavar="KEY=VALUE")
 ]
@@ -14,7 +21,7 @@ Overrides = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (train, tune, status, report, predict):
+    for command in (train, tune):
         app.command()(command)
 
 
@@ -71,12 +78,16 @@ def tune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would run, and start nothing.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over, in a new run beside one that exists (NAME-2).")
+    ] = False,
     runs: Annotated[Path, typer.Option(help="Where runs live.")] = Path("runs"),
 ) -> None:
-    """Run a sweep of trials.
+    """Run a sweep of trials, or go on with it.
 
     Trains its trials in parallel on this machine, stops the poor ones early, and scores the best and the baselines on
-    the test split. Ctrl-C stops it and keeps what was trained.
+    the test split. The same command goes on with a run that was stopped or has died, wherever it was; more trials,
+    epochs or families in the sweep file extend it. Ctrl-C ends it with the running epochs, a second one at once.
 
     \b
       fishray tune sweeps/small.yaml
@@ -89,104 +100,71 @@ def tune(
 
     from fishray.cli.progress import frame_progress
     from fishray.config.loader import load_sweep
-    from fishray.report.live import LiveView
-    from fishray.runs import Run
+    from fishray.report.estimate import goes_on
+    from fishray.tuning.continuation import find_continuation, free_path, refuse_other_data
     from fishray.tuning.preparation import prepare
 
-    loaded = load_sweep(sweep, settings or [])
-    path = runs / loaded.name
-    if not dry_run:
-        Run.refuse_existing(path)
+    overrides = list(settings or [])
+    loaded = load_sweep(sweep, overrides)
+    if fresh and (name := free_path(runs / loaded.name).name) != loaded.name:
+        overrides.append(f"name={name}")
+        loaded = load_sweep(sweep, overrides)
+    path, console = runs / loaded.name, Console()
+    found = find_continuation(path, loaded)
+    if found and found.is_finished and not dry_run:
+        report(path)
+        typer.echo(f"({path} had finished; to start over beside it: --fresh)")
+        return
     with frame_progress() as progress:
-        prepared = prepare(loaded, progress)
+        prepared = prepare(loaded, progress, goes_on=found is not None)
+    if found:
+        refuse_other_data(found.run, prepared.fingerprint)
+        typer.echo(f"{path} goes on: {goes_on(found.state, loaded, found.grown)}")
     if dry_run:
         from fishray.cli.printing import print_plan
         from fishray.tuning.plan import describe
 
-        print_plan(describe(prepared), Console())
+        print_plan(describe(prepared), console)
         return
+    sys.exit(_run(prepared, path, _command(sweep, overrides, runs), console))
+
+
+def _command(sweep: Path, overrides: list[str], runs: Path) -> str:
+    """What to type to go on with a run."""
+    import shlex
+
+    chosen = [word for override in overrides for word in ("--set", override)]
+    elsewhere = [] if runs == Path("runs") else ["--runs", str(runs)]
+    return shlex.join(["fishray", "tune", str(sweep), *chosen, *elsewhere])
+
+
+def _run(prepared: "Prepared", path: Path, command: str, console: "Console") -> int:
+    """Run a sweep under its view, and say what to type next; gives the exit status."""
+    from fishray.report.live import LiveView
+    from fishray.runs import Run
+    from fishray.trackers import open_trackers
+    from fishray.tuning.interruption import Interruption
     from fishray.tuning.sweep import run_sweep
 
-    try:
-        with LiveView(Console(), loaded) as view:
-            status = run_sweep(prepared, path, view.on_event).state().status
-    except KeyboardInterrupt:
-        status = "interrupted"
-    said = {"interrupted": "Stopped; what was trained is kept. ", "failed": "Every trial failed. "}
-    typer.echo(f"{said.get(status, '')}Next: fishray report {path}")
-    sys.exit({"interrupted": 130, "failed": 1}.get(status, 0))
-
-
-def status(
-    run: RunPath,
-    trial: Annotated[str | None, typer.Option(help="One trial: its settings, epochs, and why it ended.")] = None,
-) -> None:
-    """Say how a run stands, while it runs or afterwards."""
-    import time
-
-    from rich.console import Console
-
-    from fishray.cli.printing import print_trial
-    from fishray.report.live import render
-    from fishray.runs import Run
-
-    opened = Run.open(run)
-    console = Console()
-    if trial:
-        print_trial(opened.trial(trial), opened.path, console)
-    else:
-        console.print(render(opened.state(), opened.resolved()[0], time.time(), console.width))
-
-
-def report(
-    run: RunPath,
-    show_all: Annotated[bool, typer.Option("--all", help="Show every trial.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Every number, for machines.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="The ranking as CSV.")] = False,
-) -> None:
-    """Rank a run's trials and baselines.
-
-    Trials stand in the order of their validation score; the leaders and all baselines have a test AUC with a 95 %
-    interval and paired differences. A verdict says in words which of them foresee bursts better than persistence.
-    """
-    from rich.console import Console
-
-    from fishray.report.ranking import rank
-    from fishray.report.terminal import print_csv, print_json, print_report
-    from fishray.runs import Run
-
-    ranking = rank(Run.open(run))
-    if json:
-        print_json(ranking, Console())
-    elif csv:
-        print_csv(ranking, Console())
-    else:
-        print_report(ranking, Console(), show_all=show_all)
-
-
-def predict(
-    run: RunPath,
-    store: Annotated[Path, typer.Argument(help="A store with recordings to judge.", metavar="STORE.zarr")],
-    out: Annotated[
-        Path, typer.Option(help="The table to write: recording, frame, time, probability.", metavar="P.csv")
-    ],
-    trial: Annotated[str | None, typer.Option(help="Which trial; the best on validation by default.")] = None,
-) -> None:
-    """Judge every frame with a run's best trial.
-
-    \b
-      fishray predict runs/small data/tank.zarr --out p.csv
-    """
-    from fishray.evaluation.scoring import write_predictions_csv
-    from fishray.predictors.network import NetworkPredictor
-    from fishray.runs import Run
-    from fishray.store import open_store
-
-    opened = Run.open(run)
-    chosen = opened.trial(trial).config.id if trial else opened.best_trial()
-    predictor = NetworkPredictor.load(opened.best_path(chosen))
-    rows = write_predictions_csv(predictor, open_store(store), out)
-    typer.echo(f"{out}: {rows} frames judged by {chosen}")
+    with Interruption() as interruption:
+        try:
+            past = list(Run(path).journal)
+            with (
+                LiveView(console, prepared.sweep) as view,
+                open_trackers(path, prepared.sweep, past, view.say) as trackers,
+            ):
+                view.catch_up(past)
+                watchers = (view.on_event, trackers.on_event)
+                status = run_sweep(prepared, path, watchers, interruption, command).state().status
+        except KeyboardInterrupt:
+            status = "interrupted"
+        except StorageError as error:
+            raise StorageError(f"{error}; what is saved is whole. When that is mended, go on: {command}") from error
+    if status == "interrupted":
+        typer.echo(f"Stopped; what was trained is kept. Go on: {command}")
+        return interruption.exit_status
+    typer.echo(f"{'Every trial failed. ' if status == 'failed' else ''}Next: fishray report {path}")
+    return 1 if status == "failed" else 0
 
 
 def _print_epoch(score: object) -> bool:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,6 +23,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownEr
 from fishray.config.base import Settings
 from fishray.config.space import Distribution
 from fishray.config.tank import TankSettings
+from fishray.config.trackers import TrackerSettings
 from fishray.config.trial import MODELS, Fraction
 
 SPLITS = ("train", "validation", "test")
@@ -141,6 +142,8 @@ class Resources(Settings):
     cpus: PositiveInt = 1
     gpus: Annotated[Any, AfterValidator(_auto_or_gpus)] = "auto"
     """A number of GPUs or a share of one; auto: a quarter of a GPU where there is one, else none."""
+    retries: NonNegativeInt = 3
+    """How often a trial is tried again, from its last epoch, after its process has died."""
 
 
 class Family(Settings):
@@ -193,21 +196,42 @@ class Family(Settings):
             return max(self.space[key].extremes)
         return self.fixed.get(key, MODELS[self.model].model_fields[key].default)
 
+    def grid_levels(self) -> dict[str, int]:
+        """How many values each setting of the space has in a grid, in order of name; 0: not countable."""
+        return {
+            key: len(space.choice) if space.choice else space.randint[1] - space.randint[0] + 1 if space.randint else 0
+            for key, space in sorted(self.space.items())
+        }
+
 
 class SearchSettings(Settings):
     """How trials are drawn and stopped."""
 
-    searcher: Literal["random"] = "random"
-    scheduler: Literal["asha", "none"] = "asha"
+    searcher: Literal["random", "grid", "tpe"] = "random"
+    """random: every trial on its own; grid: combinations of the listed values, none twice, in random order; tpe: after
+    ten random trials of a family, each by the results of those before it (pip install "fishray[optuna]")."""
+    scheduler: Literal["asha", "median", "pbt", "none"] = "asha"
     max_epochs: PositiveInt = 9
     grace_epochs: PositiveInt = 1
+    """Epochs before a trial can be stopped; pbt: epochs between exchanges."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """asha: one of this many trials goes on at a rung."""
+    warm_start: Path | None = None
+    """An earlier run: the first trial of each family takes, for the settings in its space, the values of that run's
+    best trial of that family, even beyond the space's bounds. Weights are never taken over: the earlier run may have
+    trained on frames that are validation or test here."""
     metric: Literal["validation_auc", "validation_average_precision", "validation_youden_j"] = "validation_auc"
 
     @model_validator(mode="after")
-    def _grace_within_max(self) -> Self:
+    def _settings_agree(self) -> Self:
+        faults = []
         if self.grace_epochs > self.max_epochs:
-            raise _faults([_fault(("grace_epochs",), f"{self.grace_epochs} is above max_epochs {self.max_epochs}")])
+            faults.append(_fault(("grace_epochs",), f"{self.grace_epochs} is above max_epochs {self.max_epochs}"))
+        if self.searcher == "tpe" and self.scheduler == "pbt":
+            remedy = "tpe draws one trial after another, pbt needs them all at the start; use searcher: random"
+            faults.append(_fault(("searcher",), remedy))
+        if faults:
+            raise _faults(faults)
         return self
 
     @property
@@ -242,20 +266,33 @@ class Sweep(Settings):
     families: Annotated[dict[str, Family], Field(min_length=1)]
     search: SearchSettings = SearchSettings()
     report: ReportSettings = ReportSettings()
+    trackers: TrackerSettings = TrackerSettings()
 
     @model_validator(mode="after")
-    def _steps_fit_into_the_look_back(self) -> Self:
-        look_back = self.data.look_back
-        if faults := [
-            _fault(
-                ("families", name, "space" if "frames_per_step" in family.space else "fixed", "frames_per_step"),
-                f"{family.greatest('frames_per_step')} is above data.look_back {look_back}",
-            )
-            for name, family in self.families.items()
-            if family.greatest("frames_per_step") > look_back
-        ]:
+    def _families_can_be_run(self) -> Self:
+        if faults := [*self._steps_above_the_look_back(), *self._trials_beyond_the_grid()]:
             raise _faults(faults)
         return self
+
+    def _steps_above_the_look_back(self) -> Iterator[InitErrorDetails]:
+        look_back = self.data.look_back
+        for name, family in self.families.items():
+            if (greatest := family.greatest("frames_per_step")) > look_back:
+                place = "space" if "frames_per_step" in family.space else "fixed"
+                message = f"{greatest} is above data.look_back {look_back}"
+                yield _fault(("families", name, place, "frames_per_step"), message)
+
+    def _trials_beyond_the_grid(self) -> Iterator[InitErrorDetails]:
+        for name, family in self.families.items() if self.search.searcher == "grid" else ():
+            levels = family.grid_levels()
+            for key in [key for key, count in levels.items() if not count]:
+                kind = "loguniform" if family.space[key].loguniform else "uniform"
+                message = f"{kind} has no grid; list the values: {{choice: [...]}}"
+                yield _fault(("families", name, "space", key), message)
+            points = math.prod(levels.values())
+            if 0 < points < family.trials:
+                message = f"{family.trials} is above the grid's {points} point{'s' if points > 1 else ''}"
+                yield _fault(("families", name, "trials"), message)
 
 
 def plain_words(message: str) -> str:

@@ -1,7 +1,7 @@
 """What all trained networks share: normalisation, prediction in every mode, saving and loading."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Collection
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -9,17 +9,16 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fishray.config.trial import ConvLstmSettings, LstmSettings, TrialConfig, TrialSettings
-from fishray.errors import RunError
+from fishray.errors import WeightsError
 from fishray.predictors.base import Mode, Predictor, Reads
 from fishray.predictors.convlstm import ConvLstmNetwork
 from fishray.predictors.inputs import DIFFERENCE, Inputs, SequenceInputs, stack
 from fishray.predictors.recurrent import RecurrentNetwork
 from fishray.sequences import Sequence
+from fishray.weights import Arrays, below, best_of, read_weights, write_weights
 
 Network = RecurrentNetwork | ConvLstmNetwork
 
@@ -136,45 +135,51 @@ class NetworkPredictor(Predictor):
             for phase in phases:
                 yield ends + phase, logits[phase]
 
-    def save(self, path: Path, **arrays: NDArray[np.float32]) -> None:
-        """Write weights, settings and look-back as one safetensors file, with more arrays beside them."""
-        tensors = {f"network.{key}": value.cpu().contiguous() for key, value in self.network.state_dict().items()}
-        extra = {f"array.{key}": torch.from_numpy(value) for key, value in arrays.items()}
+    def packed(self, **arrays: NDArray[np.float32]) -> tuple[Arrays, dict[str, Any]]:
+        """Weights, settings and look-back as arrays and plain values, with more arrays beside them."""
+        weights = {f"network.{key}": value for key, value in to_arrays(self.network.state_dict()).items()}
+        size = None if self.frame_size is None else list(self.frame_size)
         metadata = {
-            "config": self.config.model_dump_json(),
-            "look_back": str(self.look_back),
-            "frame_size": json.dumps(self.frame_size),
+            "config": self.config.model_dump(mode="json"),
+            "look_back": self.look_back,
+            "frame_size": size,
         }
-        part = path.with_suffix(".part")
-        save_file(tensors | extra, part, metadata)
-        part.rename(path)
+        return weights | {f"array.{key}": value for key, value in arrays.items()}, metadata
+
+    def save(self, path: Path, **arrays: NDArray[np.float32]) -> None:
+        """Write what `load` reads as one file, with more arrays beside it."""
+        write_weights(path, *self.packed(**arrays))
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or the best epoch of a checkpoint.
 
         Raises
         ------
-        RunError
-            If it is missing or damaged.
+        WeightsError
+            If it is missing or damaged, or a checkpoint without any epoch.
         """
+        arrays, metadata = read_weights(path)
+        if "config" not in metadata:
+            arrays, metadata = best_of(arrays, metadata)
         try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata()
-                weights = {
-                    key.removeprefix("network."): file.get_tensor(key)
-                    for key in file.keys()  # noqa: SIM118  (not a mapping)
-                    if key.startswith("network.")
-                }
-            size = json.loads(metadata["frame_size"])
-            config = TrialConfig.model_validate_json(metadata["config"])
-            predictor = cls(config, int(metadata["look_back"]), None if size is None else (size[0], size[1]))
-            predictor.network.load_state_dict(weights)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(
-                f"no usable weights at {path} ({(str(error) or type(error).__name__).splitlines()[0]})"
-            ) from error
+            size = metadata["frame_size"]
+            config = TrialConfig.model_validate_json(json.dumps(metadata["config"]))
+            predictor = cls(config, metadata["look_back"], None if size is None else (size[0], size[1]))
+            predictor.network.load_state_dict(to_tensors(below(arrays, "network.")))
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"no usable weights at {path} ({str(error).splitlines()[0]})") from error
         return predictor
+
+
+def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:
+    """Tensors as arrays of their own."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in tensors.items()}
+
+
+def to_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """Arrays as tensors."""
+    return {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
 
 
 def build_network(settings: TrialSettings) -> Network:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from fishray.config.sweep import Sweep
+from fishray.report.wording import cpu_time, plural, rough_time
 from fishray.runs import RunState, TrialState
 
-ENDED = ("finished", "stopped", "failed")
 MOST_OVERHEAD = 4.0
 """Bound on the stretch by start-up so far, which is all there is to see at the very beginning."""
 
@@ -40,6 +40,31 @@ def training_cost(state: RunState, sweep: Sweep) -> Cost:
     return Cost(spent_s / 3600, full_s / 3600)
 
 
+def goes_on(state: RunState, sweep: Sweep, grown: Sequence[str]) -> str:
+    """Tell what there is of a run, what goes on, and what that costs still.
+
+    Parameters
+    ----------
+    state
+        The journal, folded.
+    sweep
+        What the run is to become.
+    grown
+        How it grows, in words.
+    """
+    trials = sum(family.trials for family in sweep.families.values())
+    ended = sum(trial.ended for trial in state.trials.values())
+    begun = sum(not trial.ended and bool(trial.results) for trial in state.trials.values())
+    parts = [*grown, f"{ended:,} of {plural(trials, 'trial')} ended", f"{begun:,} in mid-course"]
+    parts.append(f"{trials - ended - begun:,} not begun")
+    cost = training_cost(state, sweep)
+    parts.append(f"{cpu_time(cost.cpu_hours)[0]} spent")
+    left_s = seconds_left(state, sweep)
+    if left_s:
+        parts.append(f"about {rough_time(left_s)} left")
+    return " · ".join(parts)
+
+
 def seconds_left(state: RunState, sweep: Sweep) -> float | None:
     """Estimate how long a sweep still takes after its last event [s].
 
@@ -62,8 +87,8 @@ def seconds_left(state: RunState, sweep: Sweep) -> float | None:
     for name, family in sweep.families.items():
         trials = _of_family(state, name)
         cpu_s = _epochs_cpu_s(trials)
-        spent_s += sum(cpu_s)
-        going_on = family.trials - sum(trial.status in ENDED for trial in trials)
+        spent_s += sum(_epochs_cpu_s(trials, since_s=state.session_s))
+        going_on = family.trials - sum(trial.ended for trial in trials)
         if not going_on:
             continue
         if not cpu_s:
@@ -73,8 +98,8 @@ def seconds_left(state: RunState, sweep: Sweep) -> float | None:
     if not left_s:
         return 0.0
     cpus: int = state.facts.get("usable_cpus") or state.facts.get("cpus", 1)
-    wall_s: float = state.updated_s - state.facts.get("time", state.started_s)
-    overhead = min(MOST_OVERHEAD, max(1.0, wall_s * cpus / spent_s))
+    wall_s: float = state.updated_s - state.session_s
+    overhead = min(MOST_OVERHEAD, max(1.0, wall_s * cpus / spent_s)) if spent_s else 1.0
     return left_s / min(cpus, demand) * overhead
 
 
@@ -82,9 +107,10 @@ def _of_family(state: RunState, name: str) -> list[TrialState]:
     return [trial for trial in state.trials.values() if trial.config.family == name]
 
 
-def _epochs_cpu_s(trials: Sequence[TrialState]) -> list[float]:
-    """CPU time of every epoch run [s]."""
-    return [result["epoch_s"] * result["cpus"] for trial in trials for result in trial.results.values()]
+def _epochs_cpu_s(trials: Sequence[TrialState], since_s: float = 0.0) -> list[float]:
+    """CPU time of every epoch run since a time [s]."""
+    results = (result for trial in trials for result in trial.results.values())
+    return [result["epoch_s"] * result["cpus"] for result in results if result["time"] >= since_s]
 
 
 def _epochs_left(trials: Sequence[TrialState], count: int, sweep: Sweep) -> float:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,14 +27,16 @@ from fishray.report.wording import (
     signed,
     stop_reason,
 )
-from fishray.runs import RunState, TrialState
+from fishray.runs import Run, RunState, TrialState
+from fishray.runs.journal import JournalReader
+from fishray.runs.state import GOING_ON
 
 SPARKS = "▁▂▃▄▅▆▇█"
 RUNNING_ROWS = 8
 """Running trials shown; a cluster has more than a terminal has lines."""
+FOLLOW_EVERY_S = 0.5
 SILENCE_S = 120
 """Time without an event after which the view says how old the last one is."""
-GOING_ON = ("starting", "running", "scoring")
 
 
 class LiveView:
@@ -64,17 +67,62 @@ class LiveView:
         if self._live:
             self._live.stop()
 
+    def catch_up(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take the events of an earlier driver, silently."""
+        with self._lock:
+            for record in records:
+                self.state.apply(record)
+
+    def say(self, text: str) -> None:
+        """Print a line that is none of the journal's."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def on_event(self, record: Mapping[str, Any]) -> None:
         """Take one event of the journal."""
         with self._lock:
             self.state.apply(record)
         if self._live is None and (line := event_line(record, self.state, self.sweep)):
             elapsed = clock(record["time"] - self.state.started_s)
-            self.console.print(f"{elapsed}  {line}", markup=False, highlight=False, soft_wrap=True)
+            self.say(f"{elapsed}  {line}")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         with self._lock:
             yield render(self.state, self.sweep, time.time(), options.max_width)
+
+
+def print_status(run: Run, console: Console) -> None:
+    """Show how a run stands now: where it runs, or that it does not, and what to type next."""
+    state, sweep = run.standing(), run.resolved()[0]
+    console.print(render(state, sweep, time.time(), console.width))
+    _print_next(run, state, console)
+
+
+def follow_run(run: Run, console: Console) -> None:
+    """Show a run that another process runs until it ends, or Ctrl-C; the run does not notice."""
+    journal = JournalReader(run.journal.path)
+    with suppress(KeyboardInterrupt), LiveView(console, run.resolved()[0]) as view:
+        view.catch_up(journal.read())
+        while view.state.status in GOING_ON and run.holder():
+            time.sleep(FOLLOW_EVERY_S)
+            for record in journal.read():
+                view.on_event(record)
+        if run.holder() is None:
+            view.state.mark_dead()
+    _print_next(run, view.state, console)
+
+
+def _print_next(run: Run, state: RunState, console: Console) -> None:
+    holder = run.holder()
+    if holder:
+        line = f"It runs on {holder}. Next: fishray status {run.path} --follow"
+    elif state.status == "died":
+        died = f"{state.facts['host']}, process {state.facts['pid']}" if state.facts else "its process"
+        line = f"It does not run: {died} has died. Go on: {state.facts.get('command', 'fishray tune SWEEP.yaml')}"
+    elif state.status == "interrupted":
+        line = f"It does not run. Go on: {state.facts['command']}"
+    else:
+        line = f"Next: fishray report {run.path}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def render(state: RunState, sweep: Sweep, now_s: float, width: int) -> RenderableType:
@@ -123,13 +171,16 @@ def event_line(record: Mapping[str, Any], state: RunState, sweep: Sweep) -> str:
                 f"{_against_persistence(record[metric], state, sweep)}, {record['labels_per_s']:,.0f} labels/s"
             )
             return f"{record['trial']} epoch {record['epoch']}/{sweep.search.max_epochs}: {result}"
-        case "decision" if record["action"] == "stop":
-            needed = "" if record["needed"] is None else f", needed {record['needed']:.3f}"
-            return f"{record['trial']} stopped at rung {record['rung']} ({record['value']:.3f}{needed})"
-        case "end" if record["status"] != "stopped":
+        case "decision" if record["action"] == "exploit":
+            return state.last
+        case "end":
             return f"{record['trial']} {stop_reason(record['status'], record['reason'])}"
         case "scoring":
             return f"scoring {record['what']}"
+        case "lost" | "notice":
+            return state.last
+        case "stopping":
+            return str(record["reason"])
         case "finish":
             return stop_reason(record["status"], record.get("reason", ""))
     return ""

@@ -52,6 +52,11 @@ class Sequences:
     validation: tuple[Sequence, ...]
     test: tuple[Sequence, ...] = ()
 
+    @property
+    def recordings(self) -> tuple[str, ...]:
+        """Every recording that they are taken from."""
+        return tuple(dict.fromkeys(sequence.recording for sequence in (*self.train, *self.validation, *self.test)))
+
     def split(self, name: str) -> tuple[Sequence, ...]:
         """The sequences of one split."""
         sequences: tuple[Sequence, ...] = getattr(self, name)

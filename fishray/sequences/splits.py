@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fishray.config.sweep import SPLITS, DataSettings, LabelSettings, Split
-from fishray.errors import LabelError, RecordingError
+from fishray.errors import LabelError, RecordingError, StoreError
 from fishray.sequences.sequence import Sequence, Sequences, valid_labels
 from fishray.signals.targets import burst_labels, horizon_ranges
 from fishray.store import Recording, Store
@@ -38,9 +38,13 @@ def load_sequences(
     LabelError
         For a split with no positive or no negative valid frame.
     StoreError
-        For a recording that is not in the store.
+        For a recording that is not in the store, or a store without any whole one.
     """
     recordings = {name: store.recording(name) for name in _chosen(store, data)}
+    if not recordings:
+        raise StoreError(
+            f"{store.path} holds no whole recording; ingest one: fishray ingest VIDEO --store {store.path}"
+        )
     pieces = {
         split: [(recordings[name], *_bounds(recordings[name], data.split, split)) for name in names]
         for split, names in _members(data.split, tuple(recordings)).items()

@@ -11,6 +11,9 @@ from fishray.errors import ResourceError
 AUTO_GPU_SHARE = 0.25
 """Small recurrent networks are bound by launches, not arithmetic: several trials share a GPU with little loss."""
 
+ROUNDING = 1e-9
+"""Three thirds of a GPU are one."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -50,6 +53,17 @@ def trials_at_once(resources: Resources, node: Node) -> int:
     share = gpu_share(resources, node)
     by_cpus = node.cpus // resources.cpus
     return min(by_cpus, len(node.gpu_names) * int(1 / share)) if share else by_cpus
+
+
+def room_on(node: Node) -> Callable[[list[Resources], Resources], bool]:
+    """Make a function that says whether a node has room for a trial beside those that run there."""
+
+    def has_room(running: list[Resources], wanted: Resources) -> bool:
+        every = [*running, wanted]
+        cpus, gpus = sum(each.cpus for each in every), sum(gpu_share(each, node) for each in every)
+        return cpus <= node.cpus and gpus <= len(node.gpu_names) + ROUNDING
+
+    return has_room
 
 
 def check_resources(sweep: Sweep, node: Node) -> None:

@@ -8,7 +8,7 @@ from fishray.predictors.network import build_network
 from fishray.sequences import valid_labels
 from fishray.tuning.node import Node, gpu_share, trials_at_once
 from fishray.tuning.preparation import Prepared
-from fishray.tuning.space import draw_trial
+from fishray.tuning.searchers import Searcher, make_searcher
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class FamilyPlan:
     model: str
     trials: int
     parameters: tuple[int, int]
-    """Fewest and most weights of a trial."""
+    """Fewest and most weights of a trial, of those trials whose settings depend on no result."""
     steps_per_epoch: tuple[int, int]
     cpus: int
     gpus: float
@@ -42,22 +42,23 @@ class Plan:
 
 
 def describe(prepared: Prepared) -> Plan:
-    """Draw every trial and build every network once, to say what would run."""
+    """Draw every trial that depends on no result and build its network once, to say what would run."""
     sweep, sequences = prepared.sweep, prepared.sequences
+    searcher = make_searcher(sweep)
     labels = {split: valid_labels(sequences.split(split)) for split in sweep.data.split.parts}
     return Plan(
         sweep=sweep,
         node=prepared.node,
         recordings=tuple(recording.name for recording in prepared.recordings),
         fingerprint=prepared.fingerprint,
-        families=tuple(_family(sweep, name, prepared.node) for name in sweep.families),
+        families=tuple(_family(searcher, name, prepared.node) for name in sweep.families),
         valid_frames={split: (len(label), float(label.mean())) for split, label in labels.items()},
     )
 
 
-def _family(sweep: Sweep, name: str, node: Node) -> FamilyPlan:
-    family = sweep.families[name]
-    trials = [draw_trial(sweep.seed, name, family, number) for number in range(family.trials)]
+def _family(searcher: Searcher, name: str, node: Node) -> FamilyPlan:
+    family = searcher.sweep.families[name]
+    trials = searcher.foreseen(name)
     sizes = [
         sum(weight.numel() for weight in build_network(settings).parameters())
         for settings in {trial.settings.model_dump_json(): trial.settings for trial in trials}.values()

@@ -1,8 +1,11 @@
 """What happens before a sweep starts: its store, and every check that needs data or machine."""
 
+import json
+import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fishray.config.sweep import Sweep
@@ -10,14 +13,20 @@ from fishray.config.tank import TankSettings
 from fishray.errors import RecordingError, SettingError, StoreError
 from fishray.ingest.writing import ingest
 from fishray.predictors.baselines import Algorithm
+from fishray.runs.lease import Holder
 from fishray.sequences import Sequences
 from fishray.sequences.splits import load_sequences
 from fishray.simulate import simulate
 from fishray.store import Recording, Store, annotate, open_store
+from fishray.trackers import check_trackers
 from fishray.tuning.node import Node, check_resources, this_node
+from fishray.tuning.searchers import check_searcher
 
 SIMULATED = "simulated"
 """Attribute of a recording that holds the settings of its tank."""
+
+MAKING, MAKER = ".tank-", "maker"
+"""Folders in which tanks are made, and the file in them that says by whom."""
 
 OnProgress = Callable[[str, int, int | None], None]
 """Told what is being made, how many frames are done and how many there are."""
@@ -35,8 +44,13 @@ class Prepared:
     """Speed alone."""
 
 
-def prepare(sweep: Sweep, on_progress: OnProgress) -> Prepared:
+def prepare(sweep: Sweep, on_progress: OnProgress, *, goes_on: bool = False) -> Prepared:
     """Make the store if the sweep says how, and refuse what could not run.
+
+    Parameters
+    ----------
+    goes_on
+        Whether its run exists: then it needs no earlier run to start from.
 
     Raises
     ------
@@ -45,14 +59,15 @@ def prepare(sweep: Sweep, on_progress: OnProgress) -> Prepared:
     """
     node = this_node()
     check_resources(sweep, node)
+    check_trackers(sweep)
+    if not goes_on:
+        check_searcher(sweep)
     _refuse_short_look_back(sweep)
     store = prepare_store(sweep, on_progress)
     sequences = load_sequences(store, sweep.data, sweep.labels)
-    pieces = [piece for split in sweep.data.split.parts for piece in sequences.split(split)]
-    names = tuple(dict.fromkeys(piece.recording for piece in pieces))
-    recordings = tuple(store.recording(name) for name in names)
+    recordings = tuple(store.recording(name) for name in sequences.recordings)
     _refuse_missing_frames(sweep, recordings)
-    return Prepared(sweep, node, recordings, store.fingerprint(names), sequences)
+    return Prepared(sweep, node, recordings, store.fingerprint(sequences.recordings), sequences)
 
 
 def prepare_store(sweep: Sweep, on_progress: OnProgress) -> Store:
@@ -61,13 +76,33 @@ def prepare_store(sweep: Sweep, on_progress: OnProgress) -> Store:
     if data.simulate and data.store.exists():
         _refuse_another_tank(open_store(data.store), data.simulate)
     elif data.simulate:
-        data.store.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=data.store.parent) as folder:
-            video = Path(folder) / f"{data.store.stem}.mp4"
-            simulate(video, data.simulate, lambda done, total: on_progress("simulating a tank", done, total))
-            made = ingest(video, data.store, progress=lambda done, total: on_progress("ingesting it", done, total))
-        annotate(data.store, made.name, **{SIMULATED: data.simulate.model_dump()})
+        _make_tank(data.store, data.simulate, on_progress)
     return open_store(data.store)
+
+
+def _make_tank(path: Path, settings: TankSettings, on_progress: OnProgress) -> None:
+    """Simulate a tank and ingest it, whole or not at all; nobody sees the store before it is done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished_tanks(path.parent)
+    with tempfile.TemporaryDirectory(prefix=MAKING, dir=path.parent) as folder:
+        Path(folder, MAKER).write_text(json.dumps(asdict(Holder.this_process(0))))
+        video, store = Path(folder) / f"{path.stem}.mp4", Path(folder) / path.name
+        simulate(video, settings, lambda done, total: on_progress("simulating a tank", done, total))
+        made = ingest(video, store, progress=lambda done, total: on_progress("ingesting it", done, total))
+        annotate(store, made.name, **{SIMULATED: settings.model_dump()})
+        try:
+            store.rename(path)
+        except OSError:
+            if not path.exists():  # else another sweep was faster, and its tank is the same
+                raise
+
+
+def _remove_unfinished_tanks(folder: Path) -> None:
+    """Remove what processes of this machine that died left behind."""
+    for path in folder.glob(f"{MAKING}*"):
+        with suppress(OSError, ValueError, TypeError):
+            if Holder(**json.loads((path / MAKER).read_text())).has_died:
+                shutil.rmtree(path)
 
 
 def _refuse_another_tank(store: Store, wanted: TankSettings) -> None:

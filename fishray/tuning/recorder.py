@@ -3,26 +3,46 @@
 from collections.abc import Callable
 from typing import Any
 
-from fishray.runs import Journal
+from fishray.runs import Journal, Lease
+from fishray.runs.journal import Event
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 
 class Recorder:
-    """Writes an event to the journal, then tells whoever watches.
+    """Writes events to the journal, under the run's lease, then tells whoever watches.
 
-    Tune writes copies of its scheduler and callbacks to disk, which nothing reads; a copy has no watcher.
+    Parameters
+    ----------
+    journal
+        The run's; a torn last line is cut off first.
+    lease
+        Held by this process.
     """
 
-    def __init__(self, journal: Journal, on_event: OnEvent):
+    def __init__(self, journal: Journal, lease: Lease):
         self._journal = journal
-        self._on_event: OnEvent | None = on_event
+        self._lease = lease
+        self.watchers: list[OnEvent] = []
+        journal.mend()
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Record one event; it is on disk before anything follows from it."""
-        record = self._journal.append(event, **fields)
-        if self._on_event:
-            self._on_event(record)
+        self.all([(event, fields)])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_on_event": None}
+    def all(self, events: list[Event]) -> None:
+        """Record several events in one go.
+
+        Raises
+        ------
+        RunError
+            If another process has taken over the run.
+        StorageError
+            If the journal cannot be written.
+        """
+        if not events:
+            return
+        self._lease.check()
+        for record in self._journal.append_all(events, self._lease.generation):
+            for watcher in self.watchers:
+                watcher(record)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
+from fishray.errors import WeightsError
 from fishray.evaluation.scoring import gather, predict_split
 from fishray.predictors.baselines import Baseline
 from fishray.runs import Run, RunState, TrialState
@@ -23,12 +24,11 @@ def score_on_test(
 ) -> None:
     """Keep every ranked predictor's validation predictions, and score leaders and baselines on test."""
     sweep, sequences = prepared.sweep, prepared.sequences
-    ranked = state.ranked(sweep.search.metric)
-    kept = {trial.config.id: run.validation_probability(trial.config.id).astype(np.float64) for trial in ranked}
+    kept = _validation_probabilities(run, state.ranked(sweep.search.metric))
     kept |= {name: predict_split(baseline, sequences.validation) for name, baseline in baselines.items()}
     splits = {"validation": gather(sequences.validation, kept)}
     if sequences.test:
-        leaders = [trial.config for trial in leaders_of(state, sweep)]
+        leaders = [trial.config for trial in state.leaders(sweep.search.metric, sweep.report.leaders)]
         record("scoring", what=f"{len(leaders)} leaders and {len(baselines)} baselines on test")
         found = _predict_test(sweep, run, leaders, prepared.node, record)
         found |= {name: predict_split(baseline, sequences.test) for name, baseline in baselines.items()}
@@ -36,12 +36,17 @@ def score_on_test(
     run.write_predictions(splits)
 
 
-def leaders_of(state: RunState, sweep: Sweep) -> list[TrialState]:
-    """The best trials by validation, and the best of each family."""
-    ranked = state.ranked(sweep.search.metric)
-    first_of_family = {trial.config.family: trial for trial in reversed(ranked)}
-    chosen = ranked[: sweep.report.leaders] + list(first_of_family.values())
-    return [trial for trial in ranked if any(trial is leader for leader in chosen)]
+def _validation_probabilities(run: Run, ranked: list[TrialState]) -> dict[str, NDArray[np.float64]]:
+    """From the trials' best weights, or from earlier predictions where those were cleared away or are damaged."""
+    earlier = run.read_predictions().get("validation")
+    found = {}
+    for name in (trial.config.id for trial in ranked):
+        try:
+            found[name] = run.validation_probability(name).astype(np.float64)
+        except WeightsError:
+            if earlier and name in earlier.probability:
+                found[name] = earlier.probability[name].astype(np.float64)
+    return found
 
 
 def _predict_test(

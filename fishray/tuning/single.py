@@ -63,7 +63,7 @@ def train_one(sweep: Sweep, config: TrialConfig, report: Report, out: Path) -> S
     """Train one trial to its last epoch; `out` gets the predictor of the best one."""
     device = _granted(sweep, config)
     search = sweep.search
-    return _with_data(
+    return with_data(
         sweep, config, lambda data: fit(config, data, out, report, device, search.max_epochs, search.metric)
     )
 
@@ -73,7 +73,16 @@ def overfit_one(sweep: Sweep, config: TrialConfig, clips: int, report: Callable[
     plain = {"augment": "none", "dropout": 0.0, "weight_decay": 0.0, "class_weight": 0.0}
     config = config.model_copy(update={"settings": config.settings.model_copy(update=plain)})
     device = _granted(sweep, config)
-    return _with_data(sweep, config, lambda data: Trainer(config, data, device).overfit(clips, report))
+    return with_data(sweep, config, lambda data: Trainer(config, data, device).overfit(clips, report))
+
+
+def with_data(sweep: Sweep, config: TrialConfig, use: Callable[[Sequences], Result]) -> Result:
+    """Give a trial's splits to a function, with frames where its model reads them; they are held until it returns."""
+    reads_frames = config.settings.model == "convlstm"
+    cache = FrameCache(f"train-{secrets.token_hex(4)}") if reads_frames else None
+    with cache or nullcontext():
+        read = cache.frames if cache else None
+        return use(load_sequences(open_store(sweep.data.store), sweep.data, sweep.labels, read))
 
 
 def _granted(sweep: Sweep, config: TrialConfig) -> torch.device:
@@ -81,14 +90,6 @@ def _granted(sweep: Sweep, config: TrialConfig) -> torch.device:
     resources = sweep.families[config.family].resources
     torch.set_num_threads(resources.cpus)
     return choose_device(gpu_share(resources, this_node()))
-
-
-def _with_data(sweep: Sweep, config: TrialConfig, use: Callable[[Sequences], Result]) -> Result:
-    reads_frames = config.settings.model == "convlstm"
-    cache = FrameCache(f"train-{secrets.token_hex(4)}") if reads_frames else None
-    with cache or nullcontext():
-        read = cache.frames if cache else None
-        return use(load_sequences(open_store(sweep.data.store), sweep.data, sweep.labels, read))
 
 
 def _refuse_unknown(family: Family, changes: dict[str, Any]) -> None:

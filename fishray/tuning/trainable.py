@@ -1,27 +1,30 @@
 """The one class that Ray Tune runs, for every family. torch is imported where it is used: the driver holds none."""
 
+import errno
+import faulthandler
 import json
 import os
 import socket
 import traceback
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ray import tune
 
 from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
-from fishray.errors import FishrayError
+from fishray.errors import FishrayError, RunError, StorageError, StoreError
 from fishray.runs import Run
 from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
 from fishray.sequences.splits import load_sequences
 from fishray.store import open_store
+from fishray.tuning.driver import Attempt
 from fishray.tuning.node import Node, gpu_share
 
 if TYPE_CHECKING:
-    from fishray.training import Trainer
+    from fishray.training import Score, Trainer
 
 
 class Host:
@@ -64,6 +67,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
     """One trial at a time; `reset_config` frees its model and takes the next, in the same process."""
 
     _trainer: "Trainer | None" = None
+    _words: IO[str] | None = None
+    """Where the interpreter writes its last words when it crashes."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first trial of this process.
@@ -82,16 +87,23 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Run one epoch; a trial that raises is reported with its traceback, and the process lives on."""
+        """Run one epoch; a trial that raises is reported with its traceback, and the process lives on.
+
+        What is not the trial's fault is told apart: storage that fails stops the sweep, and a process without memory
+        dies, so that the trial is tried again.
+        """
+        words = Path(self._granted["checkpoint"]).with_name("last-words")
         try:
-            if self._trainer is None:
-                self._trainer = self._start()
-            score = self._trainer.run_epoch(self._best_path)
-            self._trainer.save(self._attempt_path / "checkpoint")
-        except Exception as error:  # noqa: BLE001  (whatever a trial raises is its result)
+            score, notice = self._next_score(words)
+        except Exception as error:
+            if is_out_of_memory(error):
+                words.write_text(describe_failure(error))
+                raise
+            if isinstance(error, OSError | StorageError | StoreError | RunError):
+                return {"storage": describe_failure(error)}
             # Without "done", which would keep the result from the scheduler, who ends the trial.
             return {"failed": describe_failure(error), "traceback": traceback.format_exc()}
-        return {**score.as_dict(), "attempt": self._attempt, "host": socket.gethostname(), "pid": os.getpid()}
+        return {**score.as_dict(), "notice": notice, "host": socket.gethostname(), "pid": os.getpid()}
 
     def cleanup(self) -> None:
         """Let go of model and cache."""
@@ -103,25 +115,34 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         self._granted = config
         self._trainer = None
 
-    def _start(self) -> "Trainer":
+    def _next_score(self, words: Path) -> tuple["Score", str]:
+        """The score of the next epoch, and what there is to say of how it came about.
+
+        It is the checkpoint's own, where that was saved and its result never arrived.
+        """
+        checkpoint = Path(self._granted["checkpoint"])
+        notice = ""
+        if self._trainer is None:
+            self._words = words.open("w")
+            faulthandler.enable(self._words)
+            self._trainer, notice = self._start(checkpoint)
+            if self._trainer.last_score and self._trainer.epoch > self._granted["epochs"]:
+                return self._trainer.last_score, notice
+        score = self._trainer.run_epoch()
+        self._trainer.save(checkpoint)
+        return score, notice
+
+    def _start(self, checkpoint: Path) -> "tuple[Trainer, str]":
         from fishray.training import Trainer, choose_device
 
         granted = self._granted
         config = TrialConfig.model_validate_json(json.dumps(granted["trial"]))
         self._host = self._host or Host(Run(Path(granted["run"])), granted["cpus"])
-        run = self._host.run
-        self._best_path = run.best_path(config.id)
-        self._attempt, self._attempt_path = _next_attempt(run.trial_path(config.id))
         device = choose_device(granted["gpus"])
         limit_gpu_memory(granted["gpus"])
         data = self._host.data(frames=isinstance(config.settings, ConvLstmSettings))
         trainer = Trainer(config, data, device, self._host.sweep.search.metric)
-        for earlier in range(self._attempt - 1, 0, -1):
-            checkpoint = self._attempt_path.with_name(f"attempt-{earlier}") / "checkpoint"
-            if checkpoint.exists():
-                trainer.load(checkpoint)
-                break
-        return trainer
+        return trainer, trainer.resume(checkpoint, granted["epochs"], granted["since"])
 
     def _free(self) -> None:
         if self._host is None:  # torch was not needed yet
@@ -131,13 +152,29 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         import torch
 
         self._trainer = None
+        if self._words:
+            faulthandler.disable()
+            self._words.close()
+            self._words = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
+def attempt_arguments(sweep: Sweep, run: Run, attempt: Attempt, node: Node) -> dict[str, Any]:
+    """Return what a process needs to know of an attempt; everything else is in the run's directory."""
+    trial = attempt.trial
+    return {
+        "attempt": attempt.number,
+        "checkpoint": str(attempt.checkpoint.resolve()),
+        "epochs": trial.epochs,
+        "since": trial.since,
+        **trial_arguments(sweep, run, trial.config, node),
+    }
+
+
 def trial_arguments(sweep: Sweep, run: Run, config: TrialConfig, node: Node) -> dict[str, Any]:
-    """Return what a process needs to know of its trial; everything else is in the run's directory."""
+    """Return what a process needs to know of a trial."""
     resources = sweep.families[config.family].resources
     return {
         "run": str(run.path.resolve()),
@@ -173,15 +210,9 @@ def limit_gpu_memory(gpus: float) -> None:
         torch.cuda.set_per_process_memory_fraction(gpus)
 
 
-def _next_attempt(trial_path: Path) -> tuple[int, Path]:
-    """A directory of this attempt's own; one that was cut off may still write to its own."""
-    trial_path.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        path = trial_path / f"attempt-{number}"
-        try:
-            path.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return number, path
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a process, or its share of a GPU, had no memory left: another attempt may have more."""
+    import torch
+
+    exhausted = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
+    return exhausted or (isinstance(error, OSError) and error.errno == errno.ENOMEM)

@@ -82,11 +82,22 @@ def an_empty_video() -> None:
     Path("fish.mp4").touch()
 
 
-def an_earlier_run() -> None:
-    path = Path("runs/mine")
-    path.mkdir(parents=True)
-    (path / "journal.jsonl").write_text('{"time":1,"event":"sweep"}\n')
-    (path / "sweep.yaml").write_text("name: mine\n")
+def notes() -> None:
+    """Something else where the run is to be."""
+    Path("runs/mine").mkdir(parents=True)
+    Path("runs/mine/notes.txt").write_text("three fish")
+
+
+def a_run_that(sweep: str) -> Arrange:
+    """Make a run with this resolved sweep."""
+
+    def write() -> None:
+        path = Path("runs/mine")
+        path.mkdir(parents=True)
+        (path / "journal.jsonl").write_text('{"time":1,"event":"sweep"}\n')
+        (path / "sweep.yaml").write_text(sweep)
+
+    return write
 
 
 @dataclass(frozen=True)
@@ -201,9 +212,12 @@ CASES = {
         "ingest fish.mp4 --store new.zarr",
     ),
     "missing video": Case(leave, ["no file or folder at fish.mp4; give a video"], "ingest fish.mp4 --store tank.zarr"),
-    "run that exists": Case(
-        an_earlier_run,
-        ["a run is already at runs/mine; see it: fishray report runs/mine; start another: --set name=mine-2"],
+    "folder that is no run": Case(notes, ["runs/mine is there and is no run; choose another name: --set name=NAME"]),
+    "run whose sweep is cut off": Case(a_run_that("name: mine\n"), ["runs/mine/sweep.yaml"]),
+    "run whose sweep is empty": Case(a_run_that(""), ["runs/mine/sweep.yaml"]),
+    "run whose sweep is no YAML": Case(a_run_that("name: [mine\n"), ["runs/mine/sweep.yaml"]),
+    "report of a run whose sweep is cut off": Case(
+        a_run_that("name: mine\n"), ["runs/mine/sweep.yaml"], "report runs/mine"
     ),
     "missing sweep file": Case(leave, ["no sweep file at yours.yaml; shipped ones are in sweeps/"], "tune yours.yaml"),
     "unknown family": Case(leave, ["--family gru: the sweep has lstm"], "train mine.yaml --family gru"),

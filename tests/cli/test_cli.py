@@ -12,7 +12,9 @@ from fishray import __version__, cli
 from fishray.config.loader import load_sweep
 from fishray.predictors.network import NetworkPredictor
 from fishray.runs import Run
+from fishray.runs.directory import provenance
 from fishray.store import new_recording, open_store
+from fishray.weights import BEST, under, write_weights
 
 COMMANDS = ["simulate", "ingest", "inspect", "train", "tune", "status", "report", "predict"]
 IMPORTS = "import sys\ntry:\n    {}\nfinally:\n    print(sorted({{'torch', 'ray'}} & set(sys.modules)))"
@@ -183,16 +185,21 @@ def test_a_setting_on_the_command_line_replaces_the_files(fishray, sweep):
 
 @pytest.fixture
 def run(sweep, make_trial):
-    """A run with one trial of each kind, untrained; the ConvLSTM for frames of 24x32."""
-    opened = Run.create(Path("runs/tiny"), load_sweep(sweep), "fingerprint")
+    """A run with one untrained trial of each kind: the LSTM has ended, the ConvLSTM, for frames of 24x32, runs."""
+    opened = Run.claim(Path("runs/tiny"))
+    opened.write_sweep(load_sweep(sweep), provenance("fingerprint"))
     for number, trial in enumerate((make_trial("lstm", hidden=3), make_trial("convlstm", downsample=4))):
         opened.journal.append("trial", config=trial.model_dump(mode="json"))
-        path = opened.best_path(trial.id)
-        path.parent.mkdir(parents=True)
-        NetworkPredictor(trial, LOOK_BACK, (24, 32)).save(path)
+        opened.journal.append("attempt", trial=trial.id, attempt=1)
+        arrays, metadata = NetworkPredictor(trial, LOOK_BACK, (24, 32)).packed()
+        path = opened.prepare_attempt(trial.id, 1, None)
+        write_weights(path, under(arrays, BEST), {"epoch": 1, **under(metadata, BEST)})
         opened.journal.append(
             "result", trial=trial.id, epoch=1, best_epoch=1, collapsed=False, validation_auc=0.6 - number / 10
         )
+    opened.keep_best("lstm-0000", 1)
+    opened.remove_attempts("lstm-0000")
+    opened.journal.append("end", trial="lstm-0000", status="stopped", reason="stopped at rung 1")
     return opened
 
 

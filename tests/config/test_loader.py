@@ -64,7 +64,7 @@ def test_the_good_sweep_is_good(load):
          "line 10 families.lstm.space.learnin_rate unknown setting; did you mean learning_rate?"),
         ("search:", "saerch:", "line 11 saerch unknown setting; did you mean search?"),
         ("seed: 1", "seed: 1\ncolour: red",
-         "line 3 colour unknown setting; one of name, seed, data, labels, families, search, report"),
+         "line 3 colour unknown setting; one of name, seed, data, labels, families, search, report, trackers"),
         ("store: tank.zarr", "store: tank.zarr\n  lookback: 100",
          "line 5 data.lookback unknown setting; did you mean look_back?"),
         ("trials: 2", "trials: 2\n    resource: {cpus: 1}",
@@ -323,4 +323,4 @@ def test_a_resolved_sweep_says_every_default_behind_what_is_known_of_the_run(loa
         "metric": "validation_auc",
     }  # fmt: skip
     assert written["data"]["look_back"] == 120
-    assert written["families"]["lstm"]["resources"] == {"cpus": 1, "gpus": "auto"}
+    assert written["families"]["lstm"]["resources"] == {"cpus": 1, "gpus": "auto", "retries": 3}

@@ -3,12 +3,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from fishray.config.trial import ConvLstmSettings
-from fishray.errors import RunError
+from fishray.errors import WeightsError
 from fishray.predictors import network as network_module
 from fishray.predictors.network import NetworkPredictor, normalise_by
+from fishray.weights import BEST, under, write_weights
 
 LOOK_BACK = 24
 STEPS = [1, 3, 4, 5]
@@ -152,22 +153,41 @@ def test_what_was_saved_predicts_the_same(make_predictor, tank, tmp_path, model,
     assert [path.name for path in tmp_path.iterdir()] == ["best"]
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text", "other tensors", "other settings"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "cut", "text", "other tensors", "other settings", "no settings"]
+)
 def test_damaged_weights_are_one_line_for_a_person(make_predictor, make_trial, tmp_path, damage):
     path = tmp_path / "best"
-    make_predictor("lstm").save(path)
+    predictor = make_predictor("lstm")
+    predictor.save(path)
+    arrays, metadata = predictor.packed()
     if damage == "missing":
         path.unlink()
     elif damage == "other tensors":
-        save_file({"a": torch.zeros(1)}, path)
+        write_weights(path, {"network.a": np.zeros(1)}, metadata)
     elif damage == "other settings":
-        metadata = {"config": make_trial("lstm", hidden=9).model_dump_json(), "look_back": "24", "frame_size": "null"}
-        save_file(load_file(path), path, metadata)
+        other = make_trial("lstm", hidden=9).model_dump(mode="json")
+        write_weights(path, arrays, {**metadata, "config": other})
+    elif damage == "no settings":
+        write_weights(path, arrays, {})
     else:
         path.write_bytes({"empty": b"", "cut": path.read_bytes()[:-100], "text": b"not weights at all"}[damage])
-    with pytest.raises(RunError, match=r"no usable weights at .*best \(") as caught:
+    says = {"missing": "no weights at .*best", "other": r"no usable weights at .*best \(", "no": "no usable weights at"}
+    with pytest.raises(WeightsError, match=says.get(damage.split()[0], r"best is damaged \(")) as caught:
         NetworkPredictor.load(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_is_loaded_as_its_best_epoch_and_without_one_it_is_refused(make_predictor, tank, tmp_path):
+    predictor, path = make_predictor("lstm"), tmp_path / "checkpoint"
+    arrays, metadata = predictor.packed()
+    latest = {"network.head.bias": np.zeros(1)}  # of a later epoch, with other names below network. left out
+    write_weights(path, latest | under(arrays, BEST), {"epoch": 3, **under(metadata, BEST)})
+    loaded = NetworkPredictor.load(path)
+    np.testing.assert_array_equal(loaded.predict(tank.validation[0]), predictor.predict(tank.validation[0]))
+    write_weights(path, arrays, {"epoch": 0})
+    with pytest.raises(WeightsError, match=r"no usable weights at .*checkpoint"):
+        NetworkPredictor.load(path)
 
 
 def test_frames_are_asked_for_where_they_are_read(make_predictor, make_sequence):

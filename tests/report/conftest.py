@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fishray import runs
 from fishray.config.sweep import Sweep
 from fishray.config.trial import MODELS, TrialConfig
-from fishray.runs import Predictions, Run
+from fishray.runs import Predictions, Run, journal
+from fishray.runs.directory import provenance
 
 FACTS = {
     "recordings": [{"name": "tank", "fps": 30.0, "frames": 14_400, "positives": 1890}],
@@ -129,7 +129,7 @@ class Story:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(runs, "time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr(journal, "time", SimpleNamespace(time=clock.time))
     return clock
 
 
@@ -140,7 +140,9 @@ def new_run(tmp_path, monkeypatch, clock):
 
     def begin(**changes):
         sweep = Sweep.model_validate_json(json.dumps({**SWEEP, **changes}))
-        return Story(Run.create(Path("runs/small"), sweep, FACTS["fingerprint"]), clock)
+        run = Run.claim(Path("runs/small"))
+        run.write_sweep(sweep, provenance(FACTS["fingerprint"]))
+        return Story(run, clock)
 
     return begin
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import zarr
 
 from fishray.config.sweep import DataSettings, LabelSettings, Split
 from fishray.errors import LabelError, RecordingError, StoreError
@@ -171,3 +172,10 @@ def test_valid_labels_are_those_of_sequence_after_sequence(tank):
     first, second, third = (sequence.label[sequence.valid] for sequence in tank.validation)
     assert valid_labels(tank.validation).tolist() == [*first, *second, *third]
     assert set(valid_labels(tank.validation)) == {0, 1}
+
+
+def test_a_store_without_a_whole_recording_is_refused(tmp_path):
+    zarr.create_group(tmp_path / "empty.zarr", attributes={"format": "fishray/1"})  # as a killed ingest leaves it
+    store = open_store(tmp_path / "empty.zarr")
+    with pytest.raises(StoreError, match="holds no whole recording; ingest one: fishray ingest VIDEO --store"):
+        load_sequences(store, DataSettings(store=store.path), LabelSettings())

@@ -2,20 +2,21 @@
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from fishray.config.loader import load_sweep
 from fishray.evaluation.metrics import scores
 from fishray.predictors.baselines import Persistence
 from fishray.predictors.network import NetworkPredictor
 from fishray.report.ranking import rank
-from fishray.runs import Run
-from fishray.sequences import valid_labels
+from fishray.runs import Run, leased
+from fishray.runs.directory import provenance
+from fishray.sequences import Sequences, valid_labels
 from fishray.tuning.local_ray import ray_on_this_node
 from fishray.tuning.node import Node
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.recorder import Recorder
-from fishray.tuning.scoring import leaders_of, score_on_test
+from fishray.tuning.scoring import score_on_test
+from fishray.weights import write_weights
 
 SWEEP = """
 data: {{store: {store}, look_back: 24}}
@@ -30,9 +31,10 @@ def run(tmp_path, tank_store, tank, make_trial):
     """A run of five trials, the later the worse on validation; the weights of the best are missing from its file."""
     (tmp_path / "sweep.yaml").write_text(SWEEP.format(store=tank_store))
     sweep = load_sweep(tmp_path / "sweep.yaml")
-    run = Run.create(tmp_path / "run", sweep, "fingerprint")
+    run = Run.claim(tmp_path / "run")
+    run.write_sweep(sweep, provenance("fingerprint"))
     label = valid_labels(tank.validation)
-    record = Recorder(run.journal, lambda event: None)
+    record = run.journal.append
     for number, family in enumerate(["lstm"] * 4 + ["gru"]):
         trial = make_trial("lstm").model_copy(update={"id": f"{family}-{number:04d}", "family": family})
         probability = np.linspace(0.2, 0.8, len(label), dtype=np.float32)
@@ -43,14 +45,14 @@ def run(tmp_path, tank_store, tank, make_trial):
         record("end", trial=trial.id, status="finished", reason="ran all 9 epochs")
         run.trial_path(trial.id).mkdir(parents=True)
         if number == 0:
-            save_file({"array.validation_probability": probability}, run.best_path(trial.id), {"config": "{}"})
+            write_weights(run.best_path(trial.id), {"array.validation_probability": probability}, {"config": {}})
         else:
             NetworkPredictor(trial, 24).save(run.best_path(trial.id), validation_probability=probability)
     return run
 
 
 def test_leaders_are_the_best_by_validation_and_the_best_of_each_family(run):
-    found = [trial.config.id for trial in leaders_of(run.state(), run.resolved()[0])]
+    found = [trial.config.id for trial in run.state().leaders("validation_auc", run.resolved()[0].report.leaders)]
     assert found == ["lstm-0000", "lstm-0001", "gru-0004"]
 
 
@@ -59,13 +61,39 @@ def test_a_leader_that_cannot_be_scored_is_written_down_and_the_others_are_score
     node = Node(2, ())
     prepared = Prepared(run.resolved()[0], node, (), "fingerprint", tank)
     baselines = {"persistence": Persistence.fit(tank.train)}
-    with ray_on_this_node(node):
-        score_on_test(prepared, run, run.state(), baselines, Recorder(run.journal, lambda event: None))
+    with ray_on_this_node(node), leased(run.path) as lease:
+        score_on_test(prepared, run, run.state(), baselines, Recorder(run.journal, lease))
     predictions = run.read_predictions()
     assert set(predictions["test"].probability) == {"lstm-0001", "gru-0004", "persistence"}
     assert len(predictions["validation"].probability) == 5 + 1
     (unscored,) = [event for event in run.journal if event["event"] == "unscored"]
     assert unscored["trial"] == "lstm-0000"
     assert "weights" in unscored["reason"]
-    assert "RunError" in run.trial("lstm-0000").traceback
+    assert "WeightsError" in run.trial("lstm-0000").traceback
     assert [each for each in rank(run).warnings if each.startswith("lstm-0000 could not be scored on test: ")] != []
+
+
+def score_again(run, tank):
+    """Score a run without a test split, for which no model has to run."""
+    prepared = Prepared(run.resolved()[0], Node(2, ()), (), "fingerprint", Sequences(tank.train, tank.validation))
+    with leased(run.path) as lease:
+        score_on_test(prepared, run, run.state(), {}, Recorder(run.journal, lease))
+    return run.read_predictions()["validation"].probability
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_trial_whose_weights_were_cleared_away_keeps_its_earlier_validation_predictions(run, tank, damage):
+    before = score_again(run, tank)
+    assert len(before) == 5
+    if damage == "missing":
+        run.best_path("lstm-0001").unlink()
+    else:
+        run.best_path("lstm-0001").write_bytes(b"no weights")
+    after = score_again(run, tank)
+    assert list(after) == list(before)
+    np.testing.assert_array_equal(after["lstm-0001"], before["lstm-0001"])
+
+
+def test_a_trial_whose_weights_are_lost_before_anything_is_scored_has_no_predictions(run, tank):
+    run.best_path("lstm-0001").unlink()
+    assert "lstm-0001" not in score_again(run, tank)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fishray.config.sweep import Family, Sweep
-from fishray.tuning.space import draw_trial, planned_trials
+from fishray.tuning.space import draw_trial, plan_order
 
 SPACE = {
     "learning_rate": {"loguniform": [0.001, 0.1]},
@@ -10,6 +10,11 @@ SPACE = {
     "class_weight": {"uniform": [0.25, 0.75]},
     "cell": {"choice": ["lstm", "gru"]},
 }
+
+
+def drawn(sweep):
+    """Every trial in the order of the plan."""
+    return [draw_trial(sweep.seed, name, sweep.families[name], number) for name, number in plan_order(sweep)]
 
 
 def family(trials=20, space=None, **more):
@@ -32,8 +37,8 @@ def test_more_trials_change_no_earlier_one():
 
 
 def test_another_family_changes_nothing():
-    alone = {trial.id: trial for trial in planned_trials(sweep(lstm=family(trials=4)))}
-    beside = {trial.id: trial for trial in planned_trials(sweep(other=family(trials=9), lstm=family(trials=4)))}
+    alone = {trial.id: trial for trial in drawn(sweep(lstm=family(trials=4)))}
+    beside = {trial.id: trial for trial in drawn(sweep(other=family(trials=9), lstm=family(trials=4)))}
     assert len(alone) == 4
     assert len(beside) == 13
     assert alone.items() <= beside.items()
@@ -94,6 +99,36 @@ def test_lists_become_the_tuples_of_frozen_settings():
 
 
 def test_families_are_spread_evenly_over_the_plan():
-    plan = planned_trials(sweep(lstm=family(trials=6), other=family(trials=3)))
+    plan = drawn(sweep(lstm=family(trials=6), other=family(trials=3)))
     assert [trial.family for trial in plan] == ["lstm", "other", "lstm"] * 3
     assert [trial.number for trial in plan if trial.family == "lstm"] == [0, 1, 2, 3, 4, 5]
+
+
+def test_trials_of_a_family_start_in_the_order_of_their_numbers():
+    order = plan_order(sweep(lstm=family(trials=5), other=family(trials=12)))
+    for name, count in {"lstm": 5, "other": 12}.items():
+        assert [number for each, number in order if each == name] == list(range(count))
+    assert len(order) == 17
+
+
+@pytest.mark.parametrize("name", ["a", "z"])
+@pytest.mark.parametrize("trials", [1, 6, 50])
+def test_another_family_leaves_the_others_in_their_order(name, trials):
+    families = {"lstm": family(trials=6), "other": family(trials=4)}
+    before = plan_order(sweep(**families))
+    for extended in ({name: family(trials=trials), **families}, {**families, name: family(trials=trials)}):
+        assert [each for each in plan_order(sweep(**extended)) if each[0] != name] == before
+
+
+def test_more_trials_in_proportion_leave_the_earlier_ones_in_their_order():
+    before = plan_order(sweep(lstm=family(trials=6), other=family(trials=4)))
+    for factor in (2, 3, 10):
+        after = plan_order(sweep(lstm=family(trials=6 * factor), other=family(trials=4 * factor)))
+        assert after[: len(before)] == before
+
+
+def test_a_family_that_grows_alone_moves_forward_between_the_others():  # evenly spread and fixed places exclude this
+    before = plan_order(sweep(lstm=family(trials=2), other=family(trials=2)))
+    after = plan_order(sweep(lstm=family(trials=6), other=family(trials=2)))
+    assert before == [("lstm", 0), ("other", 0), ("lstm", 1), ("other", 1)]
+    assert [each for each in after if each in before] == [("lstm", 0), ("lstm", 1), ("other", 0), ("other", 1)]

@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import shutil
 import tempfile
 import weakref
 
@@ -9,9 +10,13 @@ import torch
 
 from fishray import training
 from fishray.config.sweep import Sweep
-from fishray.runs import Run
+from fishray.files import previous
+from fishray.runs import Run, TrialState
+from fishray.runs.directory import provenance
+from fishray.tuning.driver import Attempt
+from fishray.tuning.node import Node
 from fishray.tuning.space import draw_trial
-from fishray.tuning.trainable import TrialTrainable, describe_failure
+from fishray.tuning.trainable import TrialTrainable, attempt_arguments, describe_failure
 
 # Frames are a read-only memory map on purpose; networks copy from it and never write.
 pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
@@ -29,6 +34,7 @@ FAMILIES = {
     "broken": {"model": "convlstm", "trials": 1, "fixed": SMALL | {"downsample": TOO_COARSE}},
 }
 TIMES = {"labels_per_s", "epoch_s"}
+TRIAL = "lstm-0000"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +60,13 @@ def new_run(tank_store, tmp_path_factory):
     labels = {"horizon": 10, "range_threshold": 2 * 2 * 6 * 200 / (255 * 24 * 32)}
     sweep = {"name": "tiny", "data": data, "labels": labels, "families": families}
     checked = Sweep.model_validate_json(json.dumps(sweep))
-    return lambda: Run.create(tmp_path_factory.mktemp("runs") / "tiny", checked, "fingerprint")
+
+    def begin():
+        run = Run.claim(tmp_path_factory.mktemp("runs") / "tiny")
+        run.write_sweep(checked, provenance("fingerprint"))
+        return run
+
+    return begin
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +96,19 @@ def process():
         trainable.cleanup()
 
 
-def granted(run, family, number=0):
+def granted(run, family, number=0, attempt=1, epochs=0, since=0):
+    """Prepare an attempt as the driver does; what its process is told."""
     sweep, _ = run.resolved()
     trial = draw_trial(sweep.seed, family, sweep.families[family], number)
-    return {"run": str(run.path), "trial": trial.model_dump(mode="json"), "cpus": 1, "gpus": 0}
+    checkpoint = run.prepare_attempt(trial.id, attempt, (trial.id, attempt - 1) if attempt > 1 else None)
+    told = TrialState(trial, results={epoch: {} for epoch in range(1, epochs + 1)}, since=since)
+    return attempt_arguments(sweep, run, Attempt(told, attempt, checkpoint), Node(2, ())) | {"gpus": 0}
 
 
 def scores(trainable, epochs=2):
     """Results of epochs, without what depends on the clock or on where they ran."""
     results = [trainable.step() for _ in range(epochs)]
-    return [{key: value for key, value in each.items() if key not in TIMES | {"attempt"}} for each in results]
+    return [{key: value for key, value in each.items() if key not in TIMES} for each in results]
 
 
 @pytest.mark.parametrize("family", ["lstm", "convlstm"])
@@ -138,7 +153,7 @@ def test_a_trial_that_raises_is_reported_with_its_traceback_and_the_next_one_run
     assert result["traceback"].startswith("Traceback (most recent call last)")
     assert "run_epoch" in result["traceback"] or "Trainer(" in result["traceback"]
     assert result["traceback"].rstrip().splitlines()[-1].startswith("RuntimeError")
-    assert not run.best_path("broken-0000").exists()
+    assert not run.checkpoint_path("broken-0000", 1).exists()
     trainable.reset_config(granted(run, "lstm"))
     assert trainable.step()["epoch"] == 1
 
@@ -152,19 +167,49 @@ def test_an_epoch_that_raises_ends_the_trial_alone(new_run, process, monkeypatch
     trainable = process(granted(run, "lstm"))
     trainable.step()
     with monkeypatch.context() as broken:
-        broken.setattr(
-            training.Trainer, "save", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-        )
-        assert trainable.step()["failed"] == "OSError: [Errno 28] No space left on device"
+        broken.setattr(training.Trainer, "save", lambda *_: [][0])
+        assert trainable.step()["failed"] == "IndexError: list index out of range"
     trainable.reset_config(granted(run, "lstm", 1))
     assert trainable.step()["epoch"] == 1
+
+
+def test_storage_that_fails_is_no_fault_of_the_trial(new_run, process):
+    run = new_run()
+    trainable = process(granted(run, "lstm"))
+    trainable.step()
+    shutil.rmtree(run.trial_path(TRIAL))
+    path = run.checkpoint_path(TRIAL, 1)
+    assert trainable.step() == {"storage": f"{path} cannot be written (No such file or directory)"}
+
+
+def test_data_that_is_gone_is_no_fault_of_the_trial(new_run, process):
+    run = new_run()
+    sweep, made_with = run.resolved()
+    gone = sweep.data.model_copy(update={"store": run.path / "gone.zarr"})
+    run.write_sweep(sweep.model_copy(update={"data": gone}), made_with)
+    assert list(process(granted(run, "lstm")).step()) == ["storage"]
+
+
+def test_a_process_without_memory_dies_with_its_reason_so_that_the_trial_is_tried_again(new_run, process, monkeypatch):
+    run = new_run()
+    trainable = process(granted(run, "lstm"))
+    trainable.step()
+
+    def exhaust(trainer):
+        raise MemoryError("Unable to allocate 2 TiB")
+
+    monkeypatch.setattr(training.Trainer, "run_epoch", exhaust)
+    with pytest.raises(MemoryError):
+        trainable.step()
+    words = run.checkpoint_path(TRIAL, 1).with_name("last-words")
+    assert words.read_text() == "MemoryError: Unable to allocate 2 TiB"
 
 
 @pytest.mark.parametrize("family", ["lstm", "convlstm"])
 def test_a_second_attempt_goes_on_with_the_scores_of_an_undisturbed_one(new_run, process, undisturbed, family):
     run = new_run()
     killed = scores(process(granted(run, family)), epochs=2)
-    again = scores(process(granted(run, family)), epochs=2)
+    again = scores(process(granted(run, family, attempt=2, epochs=2)), epochs=2)
     assert killed + again == undisturbed[family]
     assert [each["epoch"] for each in again] == [3, 4]
 
@@ -172,28 +217,53 @@ def test_a_second_attempt_goes_on_with_the_scores_of_an_undisturbed_one(new_run,
 def test_an_attempt_that_died_before_its_first_epoch_costs_none(new_run, process):
     run = new_run()
     process(granted(run, "lstm")).step()
-    (run.trial_path("lstm-0000") / "attempt-2").mkdir()
-    assert process(granted(run, "lstm")).step()["epoch"] == 2
+    granted(run, "lstm", attempt=2, epochs=1)
+    assert process(granted(run, "lstm", attempt=3, epochs=1)).step()["epoch"] == 2
+
+
+def test_an_epoch_that_was_saved_and_never_told_is_told_and_not_run_again(new_run, process):
+    run = new_run()
+    trainable = process(granted(run, "lstm"))
+    told, untold = trainable.step(), trainable.step()
+    again = process(granted(run, "lstm", attempt=2, epochs=1))
+    assert again.step() == untold  # to the very seconds that it took
+    assert again.step()["epoch"] == untold["epoch"] + 1 == told["epoch"] + 2
+
+
+def test_a_damaged_checkpoint_costs_an_epoch_and_is_told(new_run, process, undisturbed):
+    run = new_run()
+    assert [each["notice"] for each in scores(process(granted(run, "lstm")))] == ["", ""]
+    config = granted(run, "lstm", attempt=2, epochs=2)
+    path = run.checkpoint_path(TRIAL, 2)
+    path.write_bytes(path.read_bytes()[:-1])
+    again = scores(process(config), epochs=3)
+    assert again[0]["notice"].startswith(f"{path} is damaged (")
+    assert again[0]["notice"].endswith("; it goes on from epoch 1")
+    assert [each["notice"] for each in again[1:]] == ["", ""]
+    assert [each | {"notice": ""} for each in again] == undisturbed["lstm"][1:]
 
 
 def test_attempts_have_directories_of_their_own_so_that_a_cut_off_twin_harms_nothing(new_run, process):
     run = new_run()
     twin = process(granted(run, "lstm"))
-    assert twin.step()["attempt"] == 1
-    second = process(granted(run, "lstm"))
-    assert second.step()["attempt"] == 2
-    kept = (run.trial_path("lstm-0000") / "attempt-2" / "checkpoint").read_bytes()
     twin.step()
-    twin.step()
-    assert (run.trial_path("lstm-0000") / "attempt-2" / "checkpoint").read_bytes() == kept
-    assert sorted(path.name for path in run.trial_path("lstm-0000").iterdir()) == ["attempt-1", "attempt-2", "best"]
+    second = process(granted(run, "lstm", attempt=2, epochs=1))
+    path = run.checkpoint_path(TRIAL, 2)
+    for step in (lambda: None, second.step):
+        step()
+        kept = [each.read_bytes() for each in (path, previous(path)) if each.exists()]
+        twin.step()
+        twin.step()
+        assert [each.read_bytes() for each in (path, previous(path)) if each.exists()] == kept
+    assert sorted(each.name for each in run.trial_path(TRIAL).iterdir()) == ["attempt-1", "attempt-2"]
 
 
 def test_a_process_that_is_made_but_never_steps_leaves_no_trace(new_run, process):
     run = new_run()
+    first, second = granted(run, "convlstm"), granted(run, "lstm")
     before = sorted(run.path.rglob("*"))
-    spare = process(granted(run, "convlstm"))
-    spare.reset_config(granted(run, "lstm"))
+    spare = process(first)
+    spare.reset_config(second)
     spare.cleanup()
     assert sorted(run.path.rglob("*")) == before
 
@@ -216,7 +286,9 @@ def test_a_process_takes_one_thread_for_each_cpu(new_run, process):
 def test_files_of_a_trial_are_for_their_owner_alone(new_run, process):
     run = new_run()
     process(granted(run, "lstm")).step()
-    assert run.best_path("lstm-0000").stat().st_mode & 0o077 == 0
+    kept = list(run.checkpoint_path(TRIAL, 1).parent.iterdir())
+    assert sorted(path.name for path in kept) == ["checkpoint", "last-words"]
+    assert [path.name for path in kept if path.stat().st_mode & 0o077] == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to be used")
@@ -239,7 +311,10 @@ def test_a_model_larger_than_its_share_of_a_real_gpu_is_called_so(new_run, proce
     config = granted(run, "convlstm")
     config["trial"]["settings"] |= {"filters": [4096], "downsample": 1, "precision": "float32"}
     trainable = process(config | {"gpus": 0.01})
-    assert trainable.step()["failed"].startswith("model too large for its GPU share: ")
+    with pytest.raises(torch.cuda.OutOfMemoryError):  # another attempt may have more
+        trainable.step()
+    words = run.checkpoint_path("convlstm-0000", 1).with_name("last-words").read_text()
+    assert words.startswith("model too large for its GPU share: ")
     held = torch.cuda.memory_allocated()
     trainable.reset_config(granted(run, "lstm") | {"gpus": 0.01})
     assert torch.cuda.memory_allocated() <= held

@@ -1,0 +1,127 @@
+"""The journal of a run: append-only events, the truth of every view."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fishray.errors import RunError
+from fishray.files import storage_errors, sync
+
+Event = tuple[str, Mapping[str, Any]]
+"""The name of an event, and its fields."""
+
+
+class Journal:
+    """Events, one JSON object a line, each on disk before the next thing happens.
+
+    Read, a last line without its end (a crash in mid-write) is passed over, and so is what a writer of an earlier
+    generation still wrote after a later one had begun; a damaged line elsewhere is an error.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def append(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Write one event durably and return it as readers will see it."""
+        return self.append_all([(event, fields)])[0]
+
+    def append_all(self, events: Sequence[Event], generation: int = 0) -> list[dict[str, Any]]:
+        """Write events durably, in one go, and return them as readers will see them.
+
+        Parameters
+        ----------
+        events
+            At least one.
+        generation
+            The writer's (see `Lease`).
+
+        Raises
+        ------
+        StorageError
+            If they cannot be written; the journal is then as it was.
+        """
+        now_s = round(time.time(), 3)
+        records = [{"time": now_s, "event": name, "generation": generation, **fields} for name, fields in events]
+        lines = [json.dumps(each, separators=(",", ":"), allow_nan=False, default=_plain_number) for each in records]
+        with storage_errors(self.path):
+            is_new = not self.path.exists()
+            _append(self.path, "".join(f"{line}\n" for line in lines).encode())
+            if is_new:
+                sync(self.path.parent)
+        return [json.loads(line) for line in lines]
+
+    def mend(self) -> None:
+        """Cut off a last line without its end, so that the next one stands for itself. For the holder of the lease."""
+        if not self.path.exists():
+            return
+        with storage_errors(self.path), self.path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+            os.fsync(file.fileno())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Every whole event, oldest first; a RunError names a damaged line."""
+        return JournalReader(self.path).read()
+
+
+class JournalReader:
+    """Reads a journal bit by bit, as it grows."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._bytes = self._lines = self._generation = 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Every whole event since the last call, oldest first; none while there is no journal.
+
+        Raises
+        ------
+        RunError
+            If a line is damaged.
+        """
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._bytes)
+            for text in file:
+                if not text.endswith(b"\n"):
+                    return
+                self._bytes += len(text)
+                self._lines += 1
+                try:
+                    record = json.loads(text)
+                    generation = record.get("generation", 0)
+                except (ValueError, AttributeError) as error:
+                    raise RunError(f"{self._path} is damaged at line {self._lines}: {text[:60]!r}") from error
+                if generation >= self._generation:
+                    yield record
+                self._generation = max(self._generation, generation)
+
+
+def _append(path: Path, content: bytes) -> None:
+    """Write behind the end of a file, all of it or nothing."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        before = os.fstat(descriptor).st_size
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written to a journal")

@@ -1,0 +1,226 @@
+"""Ray Tune runs the attempts that the driver hands out, and tells it what becomes of them.
+
+To Tune each attempt is a trial of its own, that it neither tries again nor restores: what goes on, and from where, is
+the driver's to say. An attempt is handed out when there is room for it; processes are used again.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from fishray.errors import StorageError
+from fishray.runs import Run
+from fishray.tuning.driver import Attempt, Driver
+from fishray.tuning.interruption import Interruption
+from fishray.tuning.trainable import TrialTrainable
+
+RESULT_FIELDS = (
+    "epoch", "loss", "validation_auc", "validation_average_precision", "validation_youden_j", "best_epoch", "collapsed",
+    "labels_per_s", "epoch_s", "host", "pid",
+)  # fmt: skip
+
+Arguments = Callable[[Attempt], dict[str, Any]]
+"""What a process needs to know of an attempt."""
+
+Answer = TypeVar("Answer")
+
+
+def train_all(driver: Driver, run: Run, arguments: Arguments, interruption: Interruption) -> None:
+    """Run every attempt that a driver hands out, until all trials have ended or it is to stop.
+
+    Raises
+    ------
+    FishrayError
+        If the run cannot be written, or belongs to another process by now.
+    """
+    desk = Desk(driver, arguments, interruption)
+    tuner = tune.Tuner(
+        tune.with_resources(TrialTrainable, lambda config: {"cpu": config["cpus"], "gpu": config["gpus"]}),
+        tune_config=tune.TuneConfig(
+            search_alg=_Search(desk),
+            scheduler=_Scheduler(desk),
+            num_samples=-1,  # as many as the search hands out
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"{trial.config['trial']['id']}-{trial.config['attempt']}",
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(run.path.resolve()),
+            verbose=0,
+            stop=_Stop(desk),
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the trainable keeps its own
+            callbacks=[_Callback(desk)],
+        ),
+    )
+    try:
+        with interruption.deferred():
+            tuner.fit()
+    except Exception:
+        if desk.fault is None:
+            raise
+    finally:
+        shutil.rmtree(run.path / "tune", ignore_errors=True)
+    if desk.fault:
+        raise desk.fault
+
+
+class Desk:
+    """Stands between Tune and the driver: whatever the driver raises ends the tuning in good order."""
+
+    def __init__(self, driver: Driver, arguments: Arguments, interruption: Interruption):
+        self.fault: Exception | None = None
+        self._driver = driver
+        self._arguments = arguments
+        self._interruption = interruption
+        self._running: set[str] = set()
+        """Attempts that have a process, as Tune calls them."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to run."""
+        return self.fault is not None or (not self._running and (self._driver.stopping or self._driver.done))
+
+    def hand_out(self) -> dict[str, Any] | str | None:
+        """The next attempt; None if there is none now."""
+        if self.is_over:
+            return str(Searcher.FINISHED)
+        attempt = self._ask(self._driver.next_attempt, None)
+        if attempt is None:
+            return None
+        return self._arguments(attempt)
+
+    def listen(self) -> None:
+        """Take the signals, which Tune has taken for itself."""
+        self._interruption.listen()
+
+    def look_up(self) -> None:
+        """See whether somebody wants the sweep to stop."""
+        signal = self._interruption.signal
+        if signal and not self._driver.stopping:
+            self._ask(lambda: self._driver.stop(signal.name), None)
+
+    def started(self, trial: Trial) -> None:
+        """An attempt runs."""
+        self._running.add(trial.trial_id)
+        self._ask(lambda: self._driver.started(*_attempt(trial)), None)
+
+    def result(self, trial: Trial, result: dict[str, Any]) -> bool:
+        """Pass on what an epoch gave, or why it gave nothing; says whether the attempt goes on."""
+        goes_on = self._ask(lambda: self._take(trial, result), False)
+        if not goes_on:
+            self._running.discard(trial.trial_id)
+        return goes_on
+
+    def lost(self, trial: Trial) -> None:
+        """An attempt's process has died."""
+        self._running.discard(trial.trial_id)
+        words = _last_words(trial)
+        reason = f"its process died: {words.splitlines()[-1]}"
+        self._ask(lambda: self._driver.lost(*_attempt(trial), reason, words), None)
+
+    def _take(self, trial: Trial, result: dict[str, Any]) -> bool:
+        name, attempt = _attempt(trial)
+        if "storage" in result:
+            raise StorageError(result["storage"])
+        if result.get("notice"):
+            self._driver.notice(name, result["notice"])
+        if "failed" in result:
+            self._driver.failed(name, attempt, result["failed"], result["traceback"])
+            return False
+        granted = {key: trial.config[key] for key in ("cpus", "gpus")}
+        return self._driver.result(name, attempt, {**granted, **{key: result[key] for key in RESULT_FIELDS}})
+
+    def _ask(self, question: Callable[[], Answer], otherwise: Answer) -> Answer:
+        if self.fault is None:
+            try:
+                return question()
+            except Exception as error:  # noqa: BLE001  (Tune would wrap it, and go on with the others)
+                self.fault = error
+        return otherwise
+
+
+class _AtDesk:
+    """Tune writes copies of these to disk, which nothing reads: a copy is empty."""
+
+    _desk: Desk
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Search(_AtDesk, Searcher):  # type: ignore[misc]
+    def __init__(self, desk: Desk):
+        super().__init__()
+        self._desk = desk
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        return self._desk.hand_out()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        pass
+
+
+class _Scheduler(_AtDesk, FIFOScheduler):  # type: ignore[misc]
+    def __init__(self, desk: Desk):
+        super().__init__()
+        self._desk = desk
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Tune starts what waits by itself; its own choice here would look through every trial there has been."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        return str(TrialScheduler.CONTINUE if self._desk.result(trial, result) else TrialScheduler.STOP)
+
+
+class _Callback(_AtDesk, tune.Callback):  # type: ignore[misc]
+    def __init__(self, desk: Desk):
+        self._desk = desk
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        self._desk.listen()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        self._desk.look_up()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self._desk.started(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self._desk.lost(trial)
+
+
+class _Stop(_AtDesk, Stopper):  # type: ignore[misc]
+    def __init__(self, desk: Desk):
+        self._desk = desk
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._desk.is_over
+
+
+def _attempt(trial: Trial) -> tuple[str, int]:
+    return trial.config["trial"]["id"], trial.config["attempt"]
+
+
+def _last_words(trial: Trial) -> str:
+    """What a process left when it died: the words that it wrote itself, else what Ray says of it."""
+    for path in (Path(trial.config["checkpoint"]).with_name("last-words"), trial.error_file):
+        if path and Path(path).exists() and (text := Path(path).read_text(errors="replace").strip()):
+            return text
+    return "it left no word"

@@ -1,0 +1,196 @@
+"""What the desk between Tune and the driver makes of an attempt's results and of its end."""
+
+import json
+import pickle
+from types import SimpleNamespace
+
+import pytest
+from ray.tune.search import Searcher
+
+from fishray.config.sweep import Sweep
+from fishray.errors import RunError, StorageError
+from fishray.runs import Run, leased
+from fishray.runs.directory import provenance
+from fishray.tuning.driver import Driver
+from fishray.tuning.interruption import Interruption
+from fishray.tuning.ray_tune import RESULT_FIELDS, Desk, _Scheduler, _Search
+from fishray.tuning.recorder import Recorder
+
+SWEEP = {
+    "name": "tiny",
+    "data": {"store": "tank.zarr"},
+    "families": {"lstm": {"model": "lstm", "trials": 2, "resources": {"retries": 1}}},
+    "search": {"max_epochs": 2, "scheduler": "none"},
+}
+TRIAL = "lstm-0000"
+AUC = "validation_auc"
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.claim(tmp_path / "run")
+    run.write_sweep(Sweep.model_validate_json(json.dumps(SWEEP)), provenance("fingerprint"))
+    return run
+
+
+@pytest.fixture
+def interruption():
+    """One that nobody has sent a signal to."""
+    return Interruption()
+
+
+@pytest.fixture
+def desk(run, interruption):
+    """The desk of a sweep of two trials, with room for both."""
+    with leased(run.path) as lease:
+        driver = Driver(run, run.resolved()[0], Recorder(run.journal, lease), lambda running, wanted: True)
+        driver.begin({})
+        driver.draw_planned()
+        yield Desk(driver, arguments, interruption)
+
+
+def arguments(attempt):
+    return {
+        "trial": {"id": attempt.trial.config.id},
+        "attempt": attempt.number,
+        "checkpoint": str(attempt.checkpoint),
+        "cpus": 1,
+        "gpus": 0.25,
+    }
+
+
+def tunes(config, name="t1", error_file=None):
+    """What Tune shows of a trial."""
+    return SimpleNamespace(config=config, trial_id=name, error_file=error_file)
+
+
+@pytest.fixture
+def trial(desk):
+    """Tune's trial that is the first attempt of the first trial, and runs."""
+    made = tunes(desk.hand_out())
+    desk.started(made)
+    return made
+
+
+def told(epoch, value=0.5):
+    return dict.fromkeys(RESULT_FIELDS, 0) | {"epoch": epoch, AUC: value, "notice": "", "time_total_s": 1.0}
+
+
+def events(run, *kinds):
+    return [each for each in run.journal if each["event"] in kinds]
+
+
+def test_a_result_is_written_down_with_what_was_granted_and_nothing_of_tunes(desk, run, trial):
+    assert desk.result(trial, told(1, 0.75))
+    (written,) = events(run, "result")
+    assert (written["trial"], written["attempt"], written["epoch"], written[AUC]) == (TRIAL, 1, 1, 0.75)
+    assert (written["cpus"], written["gpus"]) == (1, 0.25)
+    assert set(written) == {"time", "event", "generation", "trial", "attempt", "cpus", "gpus", *RESULT_FIELDS}
+
+
+def test_a_trial_is_told_to_stop_with_its_last_epoch(desk, run, trial):
+    assert desk.result(trial, told(1))
+    assert not desk.result(trial, told(2))
+    assert [each["status"] for each in events(run, "end")] == ["finished"]
+
+
+def test_a_notice_is_written_down_before_the_result_that_it_came_with(desk, run, trial):
+    desk.result(trial, told(1) | {"notice": "its checkpoint is damaged; it goes on from epoch 0"})
+    assert [each["event"] for each in events(run, "notice", "result")] == ["notice", "result"]
+
+
+def test_a_trial_that_raised_ends_with_its_traceback(desk, run, trial):
+    raised = {"failed": "ValueError: no", "traceback": "Traceback (most recent call last)\nValueError: no"}
+    assert not desk.result(trial, raised)
+    (end,) = events(run, "end")
+    assert (end["trial"], end["status"], end["reason"]) == (TRIAL, "failed", "ValueError: no")
+    assert end["traceback"] == raised["traceback"]
+    assert desk.fault is None
+
+
+def test_storage_that_fails_ends_the_tuning_and_no_trial(desk, run, trial):
+    assert not desk.result(trial, {"storage": "runs/tiny cannot be written (No space left on device)"})
+    assert isinstance(desk.fault, StorageError)
+    assert desk.is_over
+    assert events(run, "end", "lost") == []
+    assert desk.hand_out() == Searcher.FINISHED
+
+
+def test_a_process_that_died_is_written_down_with_its_last_words_and_tried_again(desk, run, trial, tmp_path):
+    words = tmp_path / "error.txt"
+    words.write_text("The actor died\nkilled by signal 9\n")
+    desk.lost(tunes(trial.config, error_file=str(words)))
+    (written,) = events(run, "lost", "end")
+    assert written["event"] == "lost"
+    assert written["reason"] == "its process died: killed by signal 9"
+    assert written["traceback"] == "The actor died\nkilled by signal 9"
+    assert desk.hand_out()["trial"]["id"] == TRIAL
+
+
+def test_the_last_time_it_fails_with_its_last_words(desk, run, trial, tmp_path):
+    words = tmp_path / "error.txt"
+    words.write_text("The actor died\nkilled by signal 9\n")
+    desk.lost(tunes(trial.config, error_file=str(words)))
+    again = tunes(desk.hand_out(), "t2", str(words))
+    desk.started(again)
+    desk.lost(again)
+    (end,) = events(run, "end")
+    assert (end["status"], end["reason"]) == ("failed", "its process died: killed by signal 9 (2 times)")
+    assert end["traceback"] == "The actor died\nkilled by signal 9"
+
+
+def test_words_that_it_wrote_itself_come_before_what_ray_says(desk, run, trial, tmp_path):
+    rays = tmp_path / "error.txt"
+    rays.write_text("The actor died\n")
+    run.checkpoint_path(TRIAL, 1).with_name("last-words").write_text("Fatal Python error: Segmentation fault\n")
+    desk.lost(tunes(trial.config, error_file=str(rays)))
+    assert events(run, "lost")[0]["traceback"] == "Fatal Python error: Segmentation fault"
+
+
+def test_a_process_without_last_words_is_written_down_all_the_same(desk, run, trial):
+    desk.lost(trial)
+    (written,) = events(run, "lost")
+    assert written["reason"] == "its process died: it left no word"
+
+
+def test_attempts_are_counted(desk, run, trial):
+    desk.lost(trial)
+    desk.started(tunes(desk.hand_out(), "t2"))
+    assert [each["attempt"] for each in events(run, "attempt")] == [1, 2]
+
+
+def test_it_is_over_once_every_trial_has_ended_and_nothing_is_under_way(desk, trial):
+    other = tunes(desk.hand_out(), "t2")
+    desk.started(other)
+    assert desk.hand_out() is None
+    for each in (trial, other):
+        assert not desk.is_over
+        desk.result(each, {"failed": "ValueError: no", "traceback": ""})
+    assert desk.is_over
+    assert desk.hand_out() == Searcher.FINISHED
+
+
+def test_a_signal_stops_the_sweep_with_the_running_epochs(desk, run, trial, interruption):
+    with interruption.deferred():
+        interruption._on_signal(10, None)
+    desk.look_up()
+    desk.look_up()
+    assert [each["reason"].split(":")[0] for each in events(run, "stopping")] == ["SIGUSR1"]
+    assert desk.hand_out() is None
+    assert not desk.is_over
+    assert not desk.result(trial, told(1))
+    assert desk.is_over
+    assert events(run, "end", "lost") == []
+
+
+def test_a_run_that_was_taken_over_ends_the_tuning_and_writes_nothing(desk, run, trial):
+    (run.path / "lease-99").write_text("{}")
+    before = run.journal.path.read_bytes()
+    assert not desk.result(trial, told(1))
+    assert isinstance(desk.fault, RunError)
+    assert run.journal.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", [_Search, _Scheduler])
+def test_what_tune_writes_to_disk_of_these_is_empty(desk, kind):
+    assert pickle.loads(pickle.dumps(kind(desk))).__dict__ == {}

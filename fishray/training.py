@@ -222,7 +222,7 @@ class Trainer:
         Parameters
         ----------
         known
-            Epochs that the journal knows; a checkpoint may be one ahead of it.
+            Epochs that the journal knows; a checkpoint of its own may be one ahead of it.
         since
             The epoch at which the trial took over these weights from another; what was best up to there is not its own.
 
@@ -230,6 +230,7 @@ class Trainer:
         -------
         What there is to say: which checkpoint was damaged, and where it goes on instead.
         """
+        newest = known if known == since > 0 else known + 1  # a donor's next epoch is not this trial's
         faults = []
         for candidate in (path, previous(path)):
             if not candidate.exists():
@@ -239,7 +240,7 @@ class Trainer:
             except WeightsError as error:
                 faults.append(str(error))
                 continue
-            if metadata["epoch"] <= known + 1:
+            if metadata["epoch"] <= newest:
                 self._restore(arrays, metadata)
                 break
         if self.epoch <= since:

@@ -131,7 +131,7 @@ def rank(run: Run) -> Ranking:
     RunError
         If the journal is damaged.
     """
-    state = run.state()
+    state = run.standing()
     sweep, provenance = run.resolved()
     predictions = run.read_predictions().get("test")
     held_out = _held_out(predictions, state, sweep) if predictions else None
@@ -195,7 +195,8 @@ def _too_little(test: HeldOut | None, state: RunState, sweep: Sweep) -> str:
     if sweep.data.split.test is None:
         return "the sweep has no test split"
     if test is None:
-        return f"the test split has not been scored (the run is {state.status})"
+        stands = "has died" if state.status == "died" else f"is {state.status}"
+        return f"the test split has not been scored (the run {stands})"
     if test.positives in (0, 1):
         return f"all {test.frames:,} frames of test are {'positive' if test.positives else 'negative'}"
     if test.events < LEAST_EVENTS:

@@ -176,24 +176,29 @@ class Run:
             if path.name != f"attempt-{keep}":
                 shutil.rmtree(path, ignore_errors=True)
 
-    def keep_best(self, trial_id: str, attempt: int) -> None:
+    def keep_best(self, trial_id: str, attempt: int) -> str:
         """Take a trial's best weights out of an attempt's checkpoint, to stay when the checkpoint goes.
+
+        Returns
+        -------
+        What is wrong with the checkpoint, where the one before it had to stand in; empty if nothing is.
 
         Raises
         ------
         WeightsError
-            If neither the checkpoint nor the one before it can be read.
+            If neither can be read.
         """
-        checkpoint = self.checkpoint_path(trial_id, attempt)
+        checkpoint, fault = self.checkpoint_path(trial_id, attempt), ""
         try:
             found = read_weights(checkpoint)
-        except WeightsError:
+        except WeightsError as error:
             if not previous(checkpoint).exists():
                 raise
-            found = read_weights(previous(checkpoint))
+            found, fault = read_weights(previous(checkpoint)), str(error)
         arrays, metadata = best_of(*found)
         if arrays:
             write_weights(self.best_path(trial_id), arrays, metadata)
+        return fault
 
     def trial(self, trial_id: str) -> TrialState:
         """Find what the journal says of one trial.

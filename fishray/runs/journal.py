@@ -73,8 +73,10 @@ class JournalReader:
     """Reads a journal bit by bit, as it grows."""
 
     def __init__(self, path: Path):
+        self.line = 0
+        """Number of the line that was read last."""
         self._path = path
-        self._bytes = self._lines = self._generation = 0
+        self._bytes = self._generation = 0
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Every whole event since the last call, oldest first; none while there is no journal.
@@ -92,12 +94,12 @@ class JournalReader:
                 if not text.endswith(b"\n"):
                     return
                 self._bytes += len(text)
-                self._lines += 1
+                self.line += 1
                 try:
                     record = json.loads(text)
                     generation = record.get("generation", 0)
                 except (ValueError, AttributeError) as error:
-                    raise RunError(f"{self._path} is damaged at line {self._lines}: {text[:60]!r}") from error
+                    raise RunError(f"{self._path} is damaged at line {self.line}: {text[:60]!r}") from error
                 if generation >= self._generation:
                     yield record
                 self._generation = max(self._generation, generation)

@@ -153,10 +153,12 @@ def _take(run_path: Path) -> Holder:
             raise RunError(f"{run_path} has just been taken by another process")
         for generation in _generations(run_path):
             if generation > mine.generation:  # it was older than we knew
-                lease_path(run_path, mine.generation).unlink()
+                lease_path(run_path, mine.generation).unlink(missing_ok=True)
                 raise RunError(f"{run_path} has just been taken by another process")
             if generation < mine.generation:
                 lease_path(run_path, generation).unlink(missing_ok=True)
+        for part in run_path.glob("lease-*.part"):  # of one that died before it had its name, or came too late
+            part.unlink(missing_ok=True)
     return mine
 
 

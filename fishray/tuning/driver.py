@@ -15,10 +15,11 @@ from typing import Any
 from fishray.config.sweep import Resources, SearchSettings, Sweep
 from fishray.errors import RunError, WeightsError
 from fishray.runs import Run, RunState, TrialState
+from fishray.runs.journal import JournalReader
 from fishray.tuning.recorder import Recorder
 from fishray.tuning.schedulers import Decision, Scheduler, make_scheduler
 from fishray.tuning.searchers import make_searcher
-from fishray.tuning.space import plan_order
+from fishray.tuning.space import plan_order, trial_id
 
 HasRoom = Callable[[list[Resources], Resources], bool]
 """Whether there is room for a trial beside those that are running."""
@@ -81,9 +82,10 @@ class Driver:
         """Trials that wait for a place, by family; heaps in the order of the plan."""
         self._queued: set[str] = set()
         self._running: dict[str, Resources] = {}
-        for line, event in enumerate(run.journal, start=1):
-            self._follow(event, line)
-        self._undrawn.extend(each for each in order if _trial_id(*each) not in self.state.trials)
+        self._journal = JournalReader(run.journal.path)
+        for event in self._journal.read():
+            self._follow(event)
+        self._undrawn.extend(each for each in order if trial_id(*each) not in self.state.trials)
         record.watchers.insert(0, self._follow)
 
     @property
@@ -236,16 +238,20 @@ class Driver:
         while self._expected or self._to_end:
             decisions = list(self._expected)
             self._record.all([("decision", asdict(decision)) for decision in decisions])
-            for decision in decisions:
-                self._inherit(self.state.trials[decision.trial])
-            for trial, decision in list(self._to_end.items()):
-                self._end(trial, ENDS[decision.action], decision.reason)
+            for trial in (self.state.trials[decision.trial] for decision in decisions):
+                self._inherit(trial)
+                if trial.config.id not in self._to_end:
+                    self._enqueue(trial)
+            for name, decision in list(self._to_end.items()):
+                self._end(name, ENDS[decision.action], decision.reason)
 
     def _end(self, trial: str, status: str, reason: str, words: str = "") -> None:
         """Keep a trial's best weights, write down its end, and remove what it will not need again."""
         attempt = self.state.trials[trial].attempt
         try:
-            self._run.keep_best(trial, attempt)
+            fault = self._run.keep_best(trial, attempt)
+            if fault:
+                self.notice(trial, f"{fault}; its best weights are those of the checkpoint before it")
         except WeightsError as error:
             if self.state.trials[trial].results:
                 self.notice(trial, f"its best weights are lost: {error}")
@@ -259,7 +265,7 @@ class Driver:
         if state.ended:
             self._run.remove_attempts(trial, keep=state.attempt if state.status == "finished" else None)
 
-    def _follow(self, event: Mapping[str, Any], line: int = 0) -> None:
+    def _follow(self, event: Mapping[str, Any]) -> None:
         """Fold one event of the journal, whether it was read or has just been written."""
         known = event["event"] == "result" and event["epoch"] in self.state.trials[event["trial"]].results
         self.state.apply(event)
@@ -274,7 +280,7 @@ class Driver:
                 value = event[self._search.metric]
                 self._expected += self._scheduler(trial.family).observe(trial.id, event["epoch"], value)
             case "decision":
-                self._take_decision(event, line)
+                self._take_decision(event)
             case "end":
                 self._last_ended = event["trial"]
                 self._to_end.pop(event["trial"], None)
@@ -282,18 +288,18 @@ class Driver:
                     trial = self.state.trials[event["trial"]].config
                     self._expected += self._scheduler(trial.family).drop(trial.id)
 
-    def _take_decision(self, event: Mapping[str, Any], line: int) -> None:
+    def _take_decision(self, event: Mapping[str, Any]) -> None:
+        """See that a decision is the one that is due."""
         decision = self._expected.popleft() if self._expected else None
         recorded = {key: event.get(key) for key in (each.name for each in fields(Decision))}
         if decision is None or asdict(decision) != recorded:
+            where = f"{self._run.journal.path}: the decision on {event['trial']} in line {self._journal.line}"
             raise RunError(
-                f"{self._run.journal.path}: the decision on {event['trial']} in line {line} is not what its results "
-                f"give here; it was made by another version of fishray: go on with that one, or start over: --fresh"
+                f"{where} is not what its results give here; another version of fishray made it: go on with that one, "
+                f"or start over: --fresh"
             )
         if decision.action in ENDS:
             self._to_end[decision.trial] = decision
-        elif line == 0:  # just written: it may be the next to start
-            self._enqueue(self.state.trials[decision.trial])
 
     def _extend(self, search: SearchSettings) -> None:
         """Let every scheduler know how long the search is now."""
@@ -305,7 +311,3 @@ class Driver:
         if family not in self._schedulers:
             self._schedulers[family] = make_scheduler(self._sweep.model_copy(update={"search": self._search}), family)
         return self._schedulers[family]
-
-
-def _trial_id(family: str, number: int) -> str:
-    return f"{family}-{number:04d}"

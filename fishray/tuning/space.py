@@ -26,6 +26,11 @@ def plan_order(sweep: Sweep) -> list[tuple[str, int]]:
     return [trial for _, trial in sorted(placed, key=lambda pair: pair[0])]
 
 
+def trial_id(family: str, number: int) -> str:
+    """Name of a trial."""
+    return f"{family}-{number:04d}"
+
+
 def draw_trial(seed: int, name: str, family: Family, number: int) -> TrialConfig:
     """One trial's configuration at random; neither the number of trials nor other families change it."""
     return make_trial(seed, name, family, number, draw_values(seed, name, family, number))
@@ -41,7 +46,7 @@ def make_trial(seed: int, name: str, family: Family, number: int, values: Mappin
     chosen = {key: as_tuple(value) for key, value in {**family.fixed, **values}.items()}
     settings = MODELS[family.model].model_validate(chosen)
     trial_seed = int(random_stream(seed, name, number, "").integers(2**31))
-    return TrialConfig(id=f"{name}-{number:04d}", family=name, number=number, seed=trial_seed, settings=settings)
+    return TrialConfig(id=trial_id(name, number), family=name, number=number, seed=trial_seed, settings=settings)
 
 
 def random_stream(seed: int, name: str, number: int, purpose: str) -> np.random.Generator:

@@ -29,6 +29,8 @@ from fishray.tuning.recorder import OnEvent, Recorder
 from fishray.tuning.scoring import score_on_test
 from fishray.tuning.trainable import attempt_arguments, cache_key
 
+NOTHING_TO_RANK = {"status": "failed", "reason": "every trial failed"}
+
 
 def run_sweep(
     prepared: Prepared, run_path: Path, watchers: Sequence[OnEvent], interruption: Interruption, command: str = ""
@@ -108,6 +110,9 @@ def _train_and_score(
     interruption: Interruption,
 ) -> None:
     sweep, node = prepared.sweep, prepared.node
+    if driver.done and not driver.state.ranked(sweep.search.metric):
+        record("finish", **NOTHING_TO_RANK)
+        return
     with FrameCache(cache_key(run)), ray_on_this_node(node):  # Ray's workers leave the cache before we do
         interruption.listen()  # Ray has taken SIGTERM
         if not driver.done:
@@ -115,7 +120,7 @@ def _train_and_score(
         if driver.stopping:
             record("finish", status="interrupted", reason=_stopped_by(interruption))
         elif not driver.state.ranked(sweep.search.metric):
-            record("finish", status="failed", reason="every trial failed")
+            record("finish", **NOTHING_TO_RANK)
         else:
             score_on_test(prepared, run, driver.state, baselines, record)
             record("finish", status="finished", reason="")

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fishray.report.ranking import rank
+from fishray.runs import leased
 
 
 def by_name(ranking):
@@ -116,9 +117,15 @@ def test_without_a_test_split_there_is_no_verdict(trained):
 
 
 def test_a_run_under_way_is_ranked_as_far_as_it_is(trained):
-    ranking = rank(trained().run)
+    run = trained().run
+    with leased(run.path):
+        ranking = rank(run)
     assert ranking.no_verdict == "the test split has not been scored (the run is running)"
     assert ranking.best.predictor == "convlstm-0001"
+
+
+def test_a_run_that_has_died_is_not_taken_for_one_under_way(trained):
+    assert rank(trained().run).no_verdict == "the test split has not been scored (the run has died)"
 
 
 def test_a_run_that_has_only_begun_can_be_ranked(new_run):

@@ -5,6 +5,7 @@ import pytest
 
 from fishray.report.ranking import rank
 from fishray.report.terminal import print_csv, print_json, print_report
+from fishray.runs import leased
 
 
 @pytest.fixture
@@ -78,7 +79,9 @@ def test_the_verdict_is_in_plain_words(ranking, shown):
 
 
 def test_no_verdict_is_said_with_its_reason(trained, shown):
-    text = shown(lambda console: print_report(rank(trained().run), console), 100)
+    run = trained().run
+    with leased(run.path):
+        text = shown(lambda console: print_report(rank(run), console), 100)
     assert "No verdict: the test split has not been scored (the run is running)." in text
     assert "test AUC" not in text
     assert "fishray status runs/small" in text

@@ -17,7 +17,6 @@ from desk import END_S, START_S, Desk, desk_in, wait_until_none_is_left
 from fishray.errors import WeightsError
 from fishray.files import previous
 from fishray.runs import Run
-from fishray.runs.lease import SILENT_S, last_holder, lease_path
 from fishray.tuning.schedulers import Decision
 from fishray.weights import read_weights
 
@@ -122,7 +121,6 @@ class Bench:
 
     def start(self, run, fault=""):
         """Begin a sweep, or go on with it."""
-        pass_over_silence(run)
         self._counter.unlink(missing_ok=True)
         path = os.pathsep.join([str(FAULTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).strip(os.pathsep)
         variables = {
@@ -179,14 +177,6 @@ def bench_in(folder, sweep):
     """A bench in an empty folder, gone afterwards."""
     with desk_in(folder) as desk:
         yield Bench(desk, sweep)
-
-
-def pass_over_silence(run):
-    """Let a minute pass for a holder that died before it had said its name: only its silence tells that it is gone."""
-    holder = last_holder(run.path)
-    if holder and holder.pid == 0:
-        long_ago_s = time.time() - SILENT_S - 1
-        os.utime(lease_path(run.path, holder.generation), (long_ago_s, long_ago_s))
 
 
 def of(run, event):

@@ -21,10 +21,10 @@ with Interruption() as interruption:
                 time.sleep(0.01)
             print("noted", interruption.signal.name, flush=True)
             if sys.argv[2] == "goes on":
-                time.sleep(600)
+                time.sleep(30)
         if sys.argv[2] == "ends, then works":
             print("ended", flush=True)
-            time.sleep(600)
+            time.sleep(30)
     except KeyboardInterrupt:
         print("raised", flush=True)
     sys.exit(interruption.exit_status)

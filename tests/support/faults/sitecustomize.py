@@ -15,7 +15,7 @@ TORN = {
     "checkpoint-write": (r"checkpoint\.part", 0.5),
     "best-write": (r"best\.part", 0.5),
     "sweep-yaml": (r"sweep\.yaml\.part", 0.5),
-    "lease-create": (r"lease-\d+", 0.0),
+    "lease-create": (r"lease-\d+-.*\.part", 0.5),
 }
 """While a file is written: its name, and the share of it that gets to the disk."""
 

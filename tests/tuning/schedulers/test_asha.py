@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,3 +142,12 @@ def test_an_extended_search_decides_as_one_that_was_long_from_the_start(grace, f
         goes_on = decision.action == "continue"
         ends[decision.trial] = run(grown, int(decision.trial), decision.rung + 1) if goes_on else decision
     assert (ends, grown.rungs) == (expected, straight.rungs)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.integers(2, 6))
+def test_what_was_needed_is_numpys_quantile_to_the_last_bit(values, factor):
+    asha = Asha("lstm", SearchSettings(reduction_factor=factor))
+    for number, value in enumerate(values):
+        asha.observe(f"lstm-{number:04d}", 1, value)
+    (decision,) = asha.observe("lstm-9999", 1, 0.5)
+    assert decision.needed == np.quantile(values, 1 - 1 / factor)

@@ -16,7 +16,6 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from fishray.errors import StorageError
-from fishray.runs import Run
 from fishray.tuning.driver import Attempt, Driver
 from fishray.tuning.interruption import Interruption
 from fishray.tuning.trainable import TrialTrainable
@@ -32,8 +31,13 @@ Arguments = Callable[[Attempt], dict[str, Any]]
 Answer = TypeVar("Answer")
 
 
-def train_all(driver: Driver, run: Run, arguments: Arguments, interruption: Interruption) -> None:
+def train_all(driver: Driver, folder: Path, arguments: Arguments, interruption: Interruption) -> None:
     """Run every attempt that a driver hands out, until all trials have ended or it is to stop.
+
+    Parameters
+    ----------
+    folder
+        For what Tune writes, on storage that every worker sees; gone afterwards.
 
     Raises
     ------
@@ -51,8 +55,8 @@ def train_all(driver: Driver, run: Run, arguments: Arguments, interruption: Inte
             trial_dirname_creator=lambda trial: f"{trial.config['trial']['id']}-{trial.config['attempt']}",
         ),
         run_config=tune.RunConfig(
-            name="tune",
-            storage_path=str(run.path.resolve()),
+            name=folder.name,
+            storage_path=str(folder.parent.resolve()),
             verbose=0,
             stop=_Stop(desk),
             failure_config=tune.FailureConfig(max_failures=0),
@@ -67,7 +71,7 @@ def train_all(driver: Driver, run: Run, arguments: Arguments, interruption: Inte
         if desk.fault is None:
             raise
     finally:
-        shutil.rmtree(run.path / "tune", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     if desk.fault:
         raise desk.fault
 

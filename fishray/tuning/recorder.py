@@ -26,6 +26,11 @@ class Recorder:
         self.watchers: list[OnEvent] = []
         journal.mend()
 
+    @property
+    def generation(self) -> int:
+        """The lease's."""
+        return self._lease.generation
+
     def __call__(self, event: str, **fields: Any) -> None:
         """Record one event; it is on disk before anything follows from it."""
         self.all([(event, fields)])

@@ -1,6 +1,7 @@
 """Run a whole sweep, or what is left of one: train in parallel with Ray Tune, score on test."""
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -63,6 +64,8 @@ def run_sweep(
     with leased(run_path) as lease:
         _settle_what_it_is(run, prepared)
         remove_stale_scratch()
+        for stale in run_path.glob("tune-*"):
+            shutil.rmtree(stale, ignore_errors=True)
         record = Recorder(run.journal, lease)
         driver = Driver(run, prepared.sweep, record, room_on(prepared.node))
         record.watchers.extend(watchers)
@@ -92,7 +95,7 @@ def _early_end_recorded(record: Recorder, interruption: Interruption) -> Iterato
         yield
     except BaseException as error:
         status, reason = "failed", f"{type(error).__name__}: {error}"
-        if isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt | SystemExit):  # SIGTERM is the latter while Ray starts
             status, reason = "interrupted", _stopped_by(interruption)
         elif isinstance(error, StorageError):
             status, reason = "interrupted", str(error)
@@ -116,7 +119,8 @@ def _train_and_score(
     with FrameCache(cache_key(run)), ray_on_this_node(node):  # Ray's workers leave the cache before we do
         interruption.listen()  # Ray has taken SIGTERM
         if not driver.done:
-            train_all(driver, run, lambda attempt: attempt_arguments(sweep, run, attempt, node), interruption)
+            folder = run.path / f"tune-{record.generation}"  # another driver's is none of ours
+            train_all(driver, folder, lambda attempt: attempt_arguments(sweep, run, attempt, node), interruption)
         if driver.stopping:
             record("finish", status="interrupted", reason=_stopped_by(interruption))
         elif not driver.state.ranked(sweep.search.metric):

@@ -130,6 +130,7 @@ class Trainer:
         self._class_weights = class_weights(valid_labels(data.train), settings.class_weight)
         self._augment = _augmentation(settings, self.network)
         self._steps = 0
+        self._since = 0
 
     def run_epoch(self) -> Score:
         """Train for one epoch, judge the averaged weights on validation, and keep them if they are the best so far."""
@@ -146,7 +147,7 @@ class Trainer:
         found = scores(self._labels, probability)
         values = {f"validation_{name}": value for name, value in found.items()}
         collapsed = has_collapsed(probability)
-        if values[self._metric] > self.best_value:
+        if values[self._metric] > self.best_value and self.epoch > self._since:
             self.best_epoch, self.best_value = self.epoch, values[self._metric]
             self._best = self.predictor.packed(validation_probability=probability.astype(np.float32))
         self.last_score = Score(
@@ -230,6 +231,7 @@ class Trainer:
         -------
         What there is to say: which checkpoint was damaged, and where it goes on instead.
         """
+        self._since = since
         newest = known if known == since > 0 else known + 1  # a donor's next epoch is not this trial's
         faults = []
         for candidate in (path, previous(path)):

@@ -116,7 +116,7 @@ def tune(
         typer.echo(f"({path} had finished; to start over beside it: --fresh)")
         return
     with frame_progress() as progress:
-        prepared = prepare(loaded, progress, goes_on=found is not None)
+        prepared = prepare(loaded, progress, found.families if found else ())
     if found:
         refuse_other_data(found.run, prepared.fingerprint)
         typer.echo(f"{path} goes on: {goes_on(found.state, loaded, found.grown)}")

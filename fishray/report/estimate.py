@@ -53,8 +53,11 @@ def goes_on(state: RunState, sweep: Sweep, grown: Sequence[str]) -> str:
         How it grows, in words.
     """
     trials = sum(family.trials for family in sweep.families.values())
-    ended = sum(trial.ended for trial in state.trials.values())
-    begun = sum(not trial.ended and bool(trial.results) for trial in state.trials.values())
+    most = sweep.search.max_epochs
+    going_on = [
+        each for each in state.trials.values() if not each.ended or (each.status == "finished" and each.epochs < most)
+    ]
+    ended, begun = len(state.trials) - len(going_on), sum(bool(trial.results) for trial in going_on)
     parts = [*grown, f"{ended:,} of {plural(trials, 'trial')} ended", f"{begun:,} in mid-course"]
     parts.append(f"{trials - ended - begun:,} not begun")
     cost = training_cost(state, sweep)
@@ -118,6 +121,9 @@ def _epochs_left(trials: Sequence[TrialState], count: int, sweep: Sweep) -> floa
 
     One trial at least goes to the end, as the first at a rung has nobody to lose against.
     """
+    if sweep.search.scheduler != "asha":
+        ahead = sum(sweep.search.max_epochs - trial.epochs for trial in trials if not trial.ended)
+        return max(0.5, ahead + sweep.search.max_epochs * (count - len(trials)))
     entering = count - sum(trial.status == "failed" for trial in trials)
     expected = previous = 0
     for rung in sweep.search.rungs:

@@ -106,8 +106,9 @@ def follow_run(run: Run, console: Console) -> None:
             time.sleep(FOLLOW_EVERY_S)
             for record in journal.read():
                 view.on_event(record)
-        if run.holder() is None:
-            view.state.mark_dead()
+        for record in journal.read():  # it may have ended in good order just now
+            view.on_event(record)
+        view.state.mark_dead()
     _print_next(run, view.state, console)
 
 

@@ -20,13 +20,13 @@ import fishray
 from fishray.config.loader import dump_sweep, nearest
 from fishray.config.sweep import SPLITS, Sweep
 from fishray.errors import RunError, WeightsError
-from fishray.files import previous, storage_errors, written_aside
+from fishray.files import previous, storage_errors, sync, written_aside
 from fishray.runs.journal import Journal
 from fishray.runs.lease import Holder, is_alive, last_holder
 from fishray.runs.state import RunState, TrialState
 from fishray.weights import best_of, read_weights, write_weights
 
-SWEEP = "sweep.yaml"
+SWEEP, PREDICTIONS = "sweep.yaml", "predictions.zarr"
 PACKAGES = ("torch", "torchvision", "ray", "zarr", "numpy", "scikit-learn")
 
 
@@ -139,8 +139,9 @@ class Run:
 
     def weights_path(self, trial: TrialState) -> Path:
         """The file that holds a trial's best weights: its own if it has ended, else its checkpoint."""
-        kept = self.best_path(trial.config.id)
-        return kept if trial.ended and kept.exists() else self.checkpoint_path(trial.config.id, trial.attempt)
+        kept, checkpoint = self.best_path(trial.config.id), self.checkpoint_path(trial.config.id, trial.attempt)
+        places = (kept, checkpoint) if trial.ended else (checkpoint, previous(checkpoint), kept)
+        return next((path for path in places if path.exists()), checkpoint)
 
     def checkpoint_path(self, trial_id: str, attempt: int) -> Path:
         """The checkpoint of an attempt."""
@@ -241,7 +242,21 @@ class Run:
 
     def write_predictions(self, splits: Mapping[str, Predictions]) -> None:
         """Write the predictions of every split, whole or not at all."""
-        final, part = self.path / "predictions.zarr", self.path / "predictions.zarr.part"
+        final = self.path / PREDICTIONS
+        part = final.with_name(f"{PREDICTIONS}.part")
+        with storage_errors(final):
+            self._write_predictions(part, splits)
+            for path in (*part.rglob("*"), part):
+                sync(path)
+            if final.exists():
+                shutil.rmtree(previous(final), ignore_errors=True)
+                final.rename(previous(final))
+            part.rename(final)
+            sync(self.path)
+            shutil.rmtree(previous(final), ignore_errors=True)
+
+    @staticmethod
+    def _write_predictions(part: Path, splits: Mapping[str, Predictions]) -> None:
         shutil.rmtree(part, ignore_errors=True)
         root = zarr.create_group(part, attributes={"format": "fishray-predictions/1"})
         for split, predictions in splits.items():
@@ -252,13 +267,12 @@ class Run:
             matrix = np.stack(list(predictions.probability.values()))
             rows = max(1, min(len(matrix), 2**24 // max(1, matrix.shape[1])))
             group.create_array("probability", data=matrix, chunks=(rows, matrix.shape[1]))
-        shutil.rmtree(final, ignore_errors=True)
-        part.rename(final)
 
     def read_predictions(self) -> dict[str, Predictions]:
         """Predictions by split; empty while none are written."""
-        path = self.path / "predictions.zarr"
-        if not path.exists():
+        final = self.path / PREDICTIONS
+        path = next((path for path in (final, previous(final)) if path.exists()), None)
+        if path is None:
             return {}
         root = zarr.open_group(path, mode="r")
         return {split: _read_predictions(root[split]) for split in SPLITS if split in root}

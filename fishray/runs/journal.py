@@ -17,6 +17,10 @@ Event = tuple[str, Mapping[str, Any]]
 """The name of an event, and its fields."""
 
 
+TAIL_BYTES = 65_536
+"""How much of a journal's end is looked through at a time."""
+
+
 class Journal:
     """Events, one JSON object a line, each on disk before the next thing happens.
 
@@ -60,9 +64,12 @@ class Journal:
         """Cut off a last line without its end, so that the next one stands for itself. For the holder of the lease."""
         if not self.path.exists():
             return
-        with storage_errors(self.path), self.path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-            os.fsync(file.fileno())
+        with storage_errors(self.path):
+            descriptor = os.open(self.path, os.O_RDWR)
+            try:
+                _cut_torn_line(descriptor)
+            finally:
+                os.close(descriptor)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Every whole event, oldest first; a RunError names a damaged line."""
@@ -86,9 +93,13 @@ class JournalReader:
         RunError
             If a line is damaged.
         """
-        if not self._path.exists():
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
             return
-        with self._path.open("rb") as file:
+        except OSError as error:
+            raise RunError(f"{self._path} cannot be read ({error.strerror or error})") from error
+        with file:
             file.seek(self._bytes)
             for text in file:
                 if not text.endswith(b"\n"):
@@ -106,21 +117,36 @@ class JournalReader:
 
 
 def _append(path: Path, content: bytes) -> None:
-    """Write behind the end of a file, all of it or nothing."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    """Write behind the last whole line of a file, all of it or nothing."""
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        before = os.fstat(descriptor).st_size
+        _cut_torn_line(descriptor)
+        before, written = os.fstat(descriptor).st_size, 0
         try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
+            while written < len(content):
+                written += os.write(descriptor, content[written:])
             os.fsync(descriptor)
         except BaseException:
             with suppress(OSError):
-                os.ftruncate(descriptor, before)
+                if os.fstat(descriptor).st_size == before + written:  # else somebody has taken over
+                    os.ftruncate(descriptor, before)
             raise
     finally:
         os.close(descriptor)
+
+
+def _cut_torn_line(descriptor: int) -> None:
+    """Cut off a last line without its end: of a writer that died, or could not undo what it had begun."""
+    size = whole = os.fstat(descriptor).st_size
+    tail = b""
+    while whole and b"\n" not in tail:
+        step = min(whole, TAIL_BYTES)
+        whole -= step
+        tail = os.pread(descriptor, step, whole)
+    whole += tail.rfind(b"\n") + 1
+    if whole < size:
+        os.ftruncate(descriptor, whole)
+        os.fsync(descriptor)
 
 
 def _plain_number(value: Any) -> Any:

@@ -79,15 +79,7 @@ class Lease:
 
     def check(self) -> None:
         """Raise a RunError if another process has taken over, a StorageError if the run's directory is gone."""
-        newest = _newest_generation(self._run_path)
-        if newest < self.generation:
-            raise StorageError(f"{self._run_path} is gone, or was emptied")
-        if newest > self.generation:
-            later = _read(self._run_path, newest)
-            raise RunError(
-                f"{self._run_path} was taken over by another process{f' ({later})' if later else ''}, because this one "
-                f"had not been heard of for {SILENT_S:.0f} s; nothing more is written here"
-            )
+        check_generation(self._run_path, self.generation)
 
     def release(self) -> None:
         """Let others write; what cannot be said for want of storage, the lack of beats will say."""
@@ -111,6 +103,27 @@ def leased(run_path: Path) -> Iterator[Lease]:
         yield lease
     finally:
         lease.release()
+
+
+def check_generation(run_path: Path, generation: int) -> None:
+    """See that what works for a holder still may: its own process, and those that it has started.
+
+    Raises
+    ------
+    RunError
+        If another process has taken over.
+    StorageError
+        If the run's directory is gone.
+    """
+    newest = _newest_generation(run_path)
+    if newest < generation:
+        raise StorageError(f"{run_path} is gone, or was emptied")
+    if newest > generation:
+        later = _read(run_path, newest)
+        raise RunError(
+            f"{run_path} was taken over by another process{f' ({later})' if later else ''}, because this one had not "
+            f"been heard of for {SILENT_S:.0f} s; nothing more is written here"
+        )
 
 
 def lease_path(run_path: Path, generation: int) -> Path:
@@ -197,8 +210,12 @@ def _create_alone(path: Path, holder: Holder) -> bool:
         path.touch(mode=0o600, exist_ok=False)
     except FileExistsError:
         return False
-    path.write_text(json.dumps(asdict(holder)))
-    sync(path)
+    try:
+        path.write_text(json.dumps(asdict(holder)))
+        sync(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

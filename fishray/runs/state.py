@@ -72,8 +72,6 @@ class RunState:
     facts: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     trials: dict[str, TrialState] = field(default_factory=dict)
-    rungs: dict[str, dict[int, int]] = field(default_factory=dict)
-    """Trials that reached each rung, by family."""
     last: str = ""
 
     @classmethod
@@ -149,11 +147,9 @@ class RunState:
 
     def _on_decision(self, record: Mapping[str, Any]) -> None:
         trial = self.trials[record["trial"]]
-        family = self.rungs.setdefault(trial.config.family, {})
         match record["action"]:
             case "wait":
                 trial.status, trial.held = "waiting", True
-                return
             case "continue" if trial.held or trial.ended:
                 trial.status, trial.held, trial.reason = "waiting", False, ""
             case "exploit":
@@ -164,7 +160,6 @@ class RunState:
                 settings = MODELS[trial.config.settings.model].model_validate_json(json.dumps(record["settings"]))
                 trial.config = trial.config.model_copy(update={"settings": settings})
                 self.last = f"{record['trial']} goes on with the weights of {record['donor']}"
-        family[record["rung"]] = family.get(record["rung"], 0) + 1
 
     def _on_lost(self, record: Mapping[str, Any]) -> None:
         trial = self.trials[record["trial"]]
@@ -185,6 +180,8 @@ class RunState:
 
     def _on_scoring(self, record: Mapping[str, Any]) -> None:
         self.status = "scoring"
+        for trial in self.trials.values():
+            trial.unscored = ""
         self.last = f"scoring {record['what']}"
 
     def _on_unscored(self, record: Mapping[str, Any]) -> None:

@@ -112,8 +112,12 @@ class Trackers:
         self._patience_s = patience_s
 
     def __enter__(self) -> Self:
-        for feed in self._feeds:
-            feed.start()
+        for feed in list(self._feeds):
+            try:
+                feed.start()
+            except RuntimeError as error:  # no more threads to be had
+                self._feeds.remove(feed)
+                self._say(_off(feed.name, error))
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""Everything that knows Ray: trials in parallel, rungs, and the making of a run.
+"""A sweep: what it runs next, and Ray, which runs it.
 
 Ray reads these when it is first imported, and never again: a token for every process, so that nobody else on the node
 can join; addresses on loopback, for this is one machine (Ray names that switch after the systems where it is the

@@ -10,9 +10,7 @@ from fishray.errors import RunError
 from fishray.runs import Run, RunState
 from fishray.runs.directory import SWEEP
 from fishray.runs.lease import refuse_in_use
-
-FREE = ("resources", "cluster", "trackers")
-"""What has no part in any result, and may change as one likes."""
+from fishray.tuning.space import plan_order, trial_id
 
 Change = tuple[str, Any, Any]
 """A setting by its dotted name, what it was and what it is; None where it was or is not there."""
@@ -24,13 +22,22 @@ class Continuation:
 
     run: Run
     state: RunState
+    wanted: Sweep
     grown: list[str]
     """In words, how it is to grow."""
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.state.status == "finished" and not self.grown
+        """Whether nothing is left to do; by the journal, for a driver may have died before it grew."""
+        planned = {trial_id(*each) for each in plan_order(self.wanted)}
+        epochs = self.state.facts.get("search", {}).get("max_epochs")
+        as_long = epochs == self.wanted.search.max_epochs
+        return self.state.status == "finished" and as_long and planned <= self.state.trials.keys()
+
+    @property
+    def families(self) -> set[str]:
+        """Families that have a trial."""
+        return {trial.config.family for trial in self.state.trials.values()}
 
 
 def find_continuation(path: Path, wanted: Sweep) -> Continuation | None:
@@ -45,7 +52,7 @@ def find_continuation(path: Path, wanted: Sweep) -> Continuation | None:
         return None
     refuse_in_use(path)
     run = Run(path)
-    return Continuation(run, run.standing(), growth(run, wanted))
+    return Continuation(run, run.standing(), wanted, growth(run, wanted))
 
 
 def growth(run: Run, wanted: Sweep) -> list[str]:
@@ -61,14 +68,14 @@ def growth(run: Run, wanted: Sweep) -> list[str]:
     for change in _changes(begun.model_dump(mode="json"), wanted.model_dump(mode="json")):
         if words := _growth(change):
             grown.append(words)
-        elif not any(part in FREE for part in change[0].split(".")):
+        elif not _is_free(change[0]):
             refused.append(change)
     if refused:
         width = max(len(name) for name, _, _ in refused)
         rows = [f"  {name:<{width}}  {_shown(was)} → {_shown(now)}" for name, was, now in refused]
         raise RunError(
             "\n".join([
-                f"{run.path} was begun with other settings:",
+                f"{run.path} has other settings:",
                 *rows,
                 "a run can get more trials, more epochs and new families, and other resources; start over beside it: "
                 "--fresh",
@@ -102,6 +109,14 @@ def free_path(path: Path) -> Path:
         free = path.with_name(f"{path.name}-{number}")
         number += 1
     return free
+
+
+def _is_free(name: str) -> bool:
+    """Whether a setting has no part in any result, and may change as one likes."""
+    match name.split("."):
+        case ["cluster" | "trackers", *_] | ["families", _, "resources", *_]:
+            return True
+    return False
 
 
 def _growth(change: Change) -> str:

@@ -67,7 +67,7 @@ class Driver:
         self._has_room = has_room
         self._searcher = make_searcher(sweep)
         self._search = sweep.search
-        """As it was when the journal's last driver began."""
+        """As it was when the last driver in the journal began, once one has."""
         self._schedulers: dict[str, Scheduler] = {}
         self._expected: deque[Decision] = deque()
         """Decisions that follow from what is in the journal, and are not in it yet."""
@@ -126,6 +126,7 @@ class Driver:
         name = trial.config.id
         self._running[name] = self._resources(trial.config.family)
         number = trial.attempt + 1
+        self._record.check()
         if not trial.donor:  # else it has them already
             self._run.prepare_attempt(name, number, (name, trial.attempt) if trial.attempt else None)
         return Attempt(trial, number, self._run.checkpoint_path(name, number))
@@ -247,13 +248,13 @@ class Driver:
 
     def _end(self, trial: str, status: str, reason: str, words: str = "") -> None:
         """Keep a trial's best weights, write down its end, and remove what it will not need again."""
-        attempt = self.state.trials[trial].attempt
-        try:
-            fault = self._run.keep_best(trial, attempt)
-            if fault:
-                self.notice(trial, f"{fault}; its best weights are those of the checkpoint before it")
-        except WeightsError as error:
-            if self.state.trials[trial].results:
+        state = self.state.trials[trial]
+        self._record.check()
+        if state.best(self._search.metric) is not None:
+            try:
+                if fault := self._run.keep_best(trial, state.attempt):
+                    self.notice(trial, f"{fault}; its best weights are those of the checkpoint before it")
+            except WeightsError as error:
                 self.notice(trial, f"its best weights are lost: {error}")
         last_words = {"traceback": words} if words else {}
         self._record("end", trial=trial, status=status, reason=reason, **last_words)

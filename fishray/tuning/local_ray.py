@@ -29,18 +29,20 @@ def ray_on_this_node(node: Node) -> Iterator[None]:
         token.write_text(secrets.token_hex(32))
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
         logging.getLogger("ray").setLevel(logging.CRITICAL)
-        ray.init(
-            address="local",
-            num_cpus=node.cpus,
-            num_gpus=len(node.gpu_names),
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=str(scratch.path),
-        )
         try:
+            ray.init(
+                address="local",
+                num_cpus=node.cpus,
+                num_gpus=len(node.gpu_names),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(scratch.path),
+            )
             yield
+        except SystemExit as error:  # what Ray makes of SIGTERM, until we take the signals back
+            raise KeyboardInterrupt from error
         finally:
             ray.shutdown()
 

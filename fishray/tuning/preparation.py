@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from fishray.simulate import simulate
 from fishray.store import Recording, Store, annotate, open_store
 from fishray.trackers import check_trackers
 from fishray.tuning.node import Node, check_resources, this_node
-from fishray.tuning.searchers import check_searcher
+from fishray.tuning.searchers import check_searcher, check_warm_start
 
 SIMULATED = "simulated"
 """Attribute of a recording that holds the settings of its tank."""
@@ -44,13 +44,13 @@ class Prepared:
     """Speed alone."""
 
 
-def prepare(sweep: Sweep, on_progress: OnProgress, *, goes_on: bool = False) -> Prepared:
+def prepare(sweep: Sweep, on_progress: OnProgress, drawn: Collection[str] = ()) -> Prepared:
     """Make the store if the sweep says how, and refuse what could not run.
 
     Parameters
     ----------
-    goes_on
-        Whether its run exists: then it needs no earlier run to start from.
+    drawn
+        Families of which its run has trials already: they need no earlier run to start from.
 
     Raises
     ------
@@ -60,8 +60,9 @@ def prepare(sweep: Sweep, on_progress: OnProgress, *, goes_on: bool = False) -> 
     node = this_node()
     check_resources(sweep, node)
     check_trackers(sweep)
-    if not goes_on:
-        check_searcher(sweep)
+    check_searcher(sweep)
+    if not sweep.families.keys() <= set(drawn):
+        check_warm_start(sweep)
     _refuse_short_look_back(sweep)
     store = prepare_store(sweep, on_progress)
     sequences = load_sequences(store, sweep.data, sweep.labels)

@@ -126,9 +126,8 @@ class Desk:
     def lost(self, trial: Trial) -> None:
         """An attempt's process has died."""
         self._running.discard(trial.trial_id)
-        words = _last_words(trial)
-        reason = f"its process died: {words.splitlines()[-1]}"
-        self._ask(lambda: self._driver.lost(*_attempt(trial), reason, words), None)
+        cause, words = _last_words(trial)
+        self._ask(lambda: self._driver.lost(*_attempt(trial), f"its process died: {cause}", words), None)
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> bool:
         name, attempt = _attempt(trial)
@@ -222,9 +221,13 @@ def _attempt(trial: Trial) -> tuple[str, int]:
     return trial.config["trial"]["id"], trial.config["attempt"]
 
 
-def _last_words(trial: Trial) -> str:
-    """What a process left when it died: the words that it wrote itself, else what Ray says of it."""
-    for path in (Path(trial.config["checkpoint"]).with_name("last-words"), trial.error_file):
-        if path and Path(path).exists() and (text := Path(path).read_text(errors="replace").strip()):
-            return text
-    return "it left no word"
+def _last_words(trial: Trial) -> tuple[str, str]:
+    """Why a process died, in a line, and all that it left: what it wrote itself, else what Ray says of it."""
+    own, rays = (_text(path) for path in (Path(trial.config["checkpoint"]).with_name("last-words"), trial.error_file))
+    if own:
+        return own.splitlines()[0], own  # the interpreter names the fault first, Ray last
+    return (rays.splitlines()[-1], rays) if rays else ("it left no word", "")
+
+
+def _text(path: Path | str | None) -> str:
+    return Path(path).read_text(errors="replace").strip() if path and Path(path).exists() else ""

@@ -31,6 +31,10 @@ class Recorder:
         """The lease's."""
         return self._lease.generation
 
+    def check(self) -> None:
+        """Raise a RunError if another process has taken over; before anything is changed that is not in the journal."""
+        self._lease.check()
+
     def __call__(self, event: str, **fields: Any) -> None:
         """Record one event; it is on disk before anything follows from it."""
         self.all([(event, fields)])
@@ -47,7 +51,7 @@ class Recorder:
         """
         if not events:
             return
-        self._lease.check()
+        self.check()
         for record in self._journal.append_all(events, self._lease.generation):
             for watcher in self.watchers:
                 watcher(record)

@@ -20,7 +20,7 @@ from fishray.scratch import remove_stale_scratch
 from fishray.sequences import Sequences, valid_labels
 from fishray.sequences.cache import FrameCache
 from fishray.tuning.continuation import growth, refuse_other_data
-from fishray.tuning.driver import Driver
+from fishray.tuning.driver import Attempt, Driver
 from fishray.tuning.interruption import Interruption
 from fishray.tuning.local_ray import ray_on_this_node
 from fishray.tuning.node import room_on, trials_at_once
@@ -95,7 +95,7 @@ def _early_end_recorded(record: Recorder, interruption: Interruption) -> Iterato
         yield
     except BaseException as error:
         status, reason = "failed", f"{type(error).__name__}: {error}"
-        if isinstance(error, KeyboardInterrupt | SystemExit):  # SIGTERM is the latter while Ray starts
+        if isinstance(error, KeyboardInterrupt):
             status, reason = "interrupted", _stopped_by(interruption)
         elif isinstance(error, StorageError):
             status, reason = "interrupted", str(error)
@@ -119,9 +119,14 @@ def _train_and_score(
     with FrameCache(cache_key(run)), ray_on_this_node(node):  # Ray's workers leave the cache before we do
         interruption.listen()  # Ray has taken SIGTERM
         if not driver.done:
-            folder = run.path / f"tune-{record.generation}"  # another driver's is none of ours
-            train_all(driver, folder, lambda attempt: attempt_arguments(sweep, run, attempt, node), interruption)
-        if driver.stopping:
+            generation = record.generation
+            folder = run.path / f"tune-{generation}"  # another driver's is none of ours
+
+            def arguments(attempt: Attempt) -> dict[str, Any]:
+                return attempt_arguments(sweep, run, attempt, node, generation)
+
+            train_all(driver, folder, arguments, interruption)
+        if interruption.signal or not driver.done:
             record("finish", status="interrupted", reason=_stopped_by(interruption))
         elif not driver.state.ranked(sweep.search.metric):
             record("finish", **NOTHING_TO_RANK)

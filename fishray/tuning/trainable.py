@@ -16,6 +16,7 @@ from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
 from fishray.errors import FishrayError, RunError, StorageError, StoreError
 from fishray.runs import Run
+from fishray.runs.lease import check_generation
 from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
 from fishray.sequences.splits import load_sequences
@@ -129,6 +130,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
             if self._trainer.last_score and self._trainer.epoch > self._granted["epochs"]:
                 return self._trainer.last_score, notice
         score = self._trainer.run_epoch()
+        check_generation(Path(self._granted["run"]), self._granted["generation"])
         self._trainer.save(checkpoint)
         return score, notice
 
@@ -161,14 +163,21 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
             torch.cuda.empty_cache()
 
 
-def attempt_arguments(sweep: Sweep, run: Run, attempt: Attempt, node: Node) -> dict[str, Any]:
-    """Return what a process needs to know of an attempt; everything else is in the run's directory."""
+def attempt_arguments(sweep: Sweep, run: Run, attempt: Attempt, node: Node, generation: int) -> dict[str, Any]:
+    """Return what a process needs to know of an attempt; everything else is in the run's directory.
+
+    Parameters
+    ----------
+    generation
+        Of the lease under which it is started; behind a later one it saves nothing.
+    """
     trial = attempt.trial
     return {
         "attempt": attempt.number,
         "checkpoint": str(attempt.checkpoint.resolve()),
         "epochs": trial.epochs,
         "since": trial.since,
+        "generation": generation,
         **trial_arguments(sweep, run, trial.config, node),
     }
 

@@ -238,3 +238,13 @@ def test_a_reader_names_the_number_of_a_damaged_line_in_the_whole_journal(journa
     add(journal, b"?\n")
     with pytest.raises(RunError, match=r"is damaged at line 3: b'\?"):
         list(reader.read())
+
+
+def test_a_torn_line_that_could_not_be_undone_is_cut_off_by_the_next_event(tmp_path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("sweep", name="one")
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole + b'{"time":1.0,"event":"resu' + b"x" * 100_000)  # longer than one look at its end
+    journal.append("finish", status="interrupted", reason="")
+    assert journal.path.read_bytes().startswith(whole)
+    assert [each["event"] for each in journal] == ["sweep", "finish"]

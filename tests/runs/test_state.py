@@ -65,7 +65,6 @@ def test_trials_run_are_decided_and_end(tell):
     assert (first.epochs, first.best(AUC), first.collapsed) == (2, 0.7, True)
     assert (second.epochs, second.best(AUC), second.collapsed) == (1, 0.8, False)
     assert tell.ends() == {"lstm-0000": ("running", ""), "lstm-0001": ("stopped", "stopped at rung 1")}
-    assert tell.state.rungs == {"lstm": {1: 2}}
     assert [trial.config.id for trial in tell.state.ranked(AUC)] == ["lstm-0001", "lstm-0000"]
     assert [trial.config.id for trial in tell.state.unfinished()] == ["lstm-0000"]
 
@@ -104,7 +103,6 @@ def test_a_trial_that_took_over_weights_counts_from_there_with_its_new_settings(
     assert (held.status, held.held, held.since, held.donor) == ("waiting", False, 1, ("lstm-0001", 1))
     assert held.config.settings == LstmSettings(hidden=5)
     assert held.best(AUC) is None
-    assert tell.state.rungs == {"lstm": {1: 1}}  # once, though it waited there
     tell("attempt", trial="lstm-0000", attempt=2)
     tell.result("lstm-0000", 2, 0.4)
     assert (held.best(AUC), held.best_epoch, held.donor) == (0.4, 2, None)

@@ -15,6 +15,8 @@ from fishray.runs import Run, leased
 from fishray.runs.directory import provenance
 from fishray.store import new_recording, open_store
 from fishray.tuning.continuation import find_continuation, free_path, growth
+from fishray.tuning.searchers import make_searcher
+from fishray.tuning.space import plan_order
 
 SWEEP = {
     "name": "mine",
@@ -135,7 +137,7 @@ REFUSED = {
 def test_a_sweep_that_would_give_other_results_is_refused_with_the_difference(refused, change, says):
     write_sweep(changed(*change))
     err = refused()
-    assert err.startswith("fishray: runs/mine was begun with other settings:\n")
+    assert err.startswith("fishray: runs/mine has other settings:\n")
     assert says in err
     assert err.endswith("start over beside it: --fresh\n")
 
@@ -191,10 +193,20 @@ def test_a_run_may_grow_and_run_with_other_resources(run, change, grown):
 
 
 def test_a_run_that_is_finished_is_so_until_it_grows(run):
+    loaded = load_sweep(Path("mine.yaml"))
+    run.journal.append("sweep", search=loaded.search.model_dump(mode="json"))
+    searcher = make_searcher(loaded)
+    for name, number in plan_order(loaded):
+        run.journal.append("trial", config=searcher.draw(name, number, ()).model_dump(mode="json"))
     run.journal.append("finish", status="finished")
-    assert find_continuation(run.path, load_sweep(Path("mine.yaml"))).is_finished
-    write_sweep(changed("search", "max_epochs", 27))
-    assert not find_continuation(run.path, load_sweep(Path("mine.yaml"))).is_finished
+    assert find_continuation(run.path, loaded).is_finished
+    for longer in (changed("search", "max_epochs", 27), changed("families", "lstm", "trials", 9)):
+        write_sweep(longer)
+        wanted = load_sweep(Path("mine.yaml"))
+        assert not find_continuation(run.path, wanted).is_finished
+        run.write_sweep(wanted, run.resolved()[1])  # a driver that dies behind this has not begun to grow it
+        assert not find_continuation(run.path, wanted).is_finished
+        run.write_sweep(loaded, run.resolved()[1])
 
 
 def test_where_no_run_is_a_new_one_starts(run):

@@ -102,7 +102,7 @@ def granted(run, family, number=0, attempt=1, epochs=0, since=0):
     trial = draw_trial(sweep.seed, family, sweep.families[family], number)
     checkpoint = run.prepare_attempt(trial.id, attempt, (trial.id, attempt - 1) if attempt > 1 else None)
     told = TrialState(trial, results={epoch: {} for epoch in range(1, epochs + 1)}, since=since)
-    return attempt_arguments(sweep, run, Attempt(told, attempt, checkpoint), Node(2, ())) | {"gpus": 0}
+    return attempt_arguments(sweep, run, Attempt(told, attempt, checkpoint), Node(2, ()), 0) | {"gpus": 0}
 
 
 def scores(trainable, epochs=2):

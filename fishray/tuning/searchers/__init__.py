@@ -12,7 +12,7 @@ from fishray.tuning.searchers.random_search import RandomSearch
 from fishray.tuning.searchers.tpe import TpeSearch
 from fishray.tuning.searchers.warm_start import check_warm_start
 
-__all__ = ["Searcher", "check_searcher", "make_searcher"]
+__all__ = ["Searcher", "check_searcher", "check_warm_start", "make_searcher"]
 
 SEARCHERS: dict[str, type[Searcher]] = {"random": RandomSearch, "grid": GridSearch, "tpe": TpeSearch}
 
@@ -23,15 +23,12 @@ def make_searcher(sweep: Sweep) -> Searcher:
 
 
 def check_searcher(sweep: Sweep, find: Callable[[str], Any] = find_spec) -> None:
-    """Refuse a sweep whose trials could not be drawn, before anything starts.
+    """Refuse a searcher whose library is not there, before anything starts.
 
     Raises
     ------
     SettingError
-        Where Optuna is not installed, or a setting of the earlier run does not go with this sweep's data.
-    RunError
-        Where there is no earlier run to start from, or none with a result of a family of this sweep.
+        With the command that installs it.
     """
     if sweep.search.searcher == "tpe" and find("optuna") is None:
         raise SettingError('search.searcher: tpe needs Optuna; install it: pip install "fishray[optuna]"')
-    check_warm_start(sweep)

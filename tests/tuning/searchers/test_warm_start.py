@@ -5,7 +5,7 @@ import pytest
 from fishray.config.sweep import Sweep
 from fishray.errors import RunError, SettingError
 from fishray.runs import Run
-from fishray.tuning.searchers import check_searcher, make_searcher
+from fishray.tuning.searchers import check_warm_start, make_searcher
 from fishray.tuning.space import make_trial
 
 every_searcher = pytest.mark.parametrize("searcher", ["random", "grid", "tpe"])
@@ -47,7 +47,7 @@ def test_the_first_trial_takes_what_the_best_one_had_in_this_space(make_sweep, e
         ("lstm", {"hidden": 10, "cell": "gru", "layers": 4, "dropout": 0.5}, 0.9, 0.1, False),
     )
     sweep = make_sweep(searcher, fixed={"batch_size": 3}, warm_start=path)
-    check_searcher(sweep)
+    check_warm_start(sweep)
     without = first(make_sweep(searcher, fixed={"batch_size": 3}))
     values = {"hidden": 10, "cell": "gru", "layers": 4}  # dropout is not in this space
     assert first(sweep) == without.model_copy(update={"settings": without.settings.model_copy(update=values)})
@@ -87,7 +87,7 @@ def test_each_family_starts_from_its_own_and_others_as_without(make_sweep, earli
         name: {"model": "lstm", "trials": 2, "space": {"hidden": {"randint": [8, 11]}}} for name in ("second", "third")
     }
     sweep = make_sweep(more=more, warm_start=path)
-    check_searcher(sweep)
+    check_warm_start(sweep)
     assert [first(sweep, name).settings.hidden for name in ("lstm", "second")] == [77, 88]
     assert first(sweep, "third") == first(make_sweep(more=more), "third")
 
@@ -101,7 +101,7 @@ def test_a_family_of_another_model_gives_nothing(make_sweep, earlier):
 
 def test_a_path_without_a_run_is_refused(make_sweep, tmp_path):
     with pytest.raises(RunError, match=f"no run at {tmp_path}"):
-        check_searcher(make_sweep(warm_start=str(tmp_path)))
+        check_warm_start(make_sweep(warm_start=str(tmp_path)))
 
 
 def test_a_run_without_a_result_is_refused(make_sweep, earlier):
@@ -109,13 +109,13 @@ def test_a_run_without_a_result_is_refused(make_sweep, earlier):
     with pytest.raises(
         RunError, match=r"search\.warm_start: no trial of .*earlier has a result yet; see: fishray status"
     ):
-        check_searcher(make_sweep(warm_start=path))
+        check_warm_start(make_sweep(warm_start=path))
 
 
 def test_a_run_of_other_families_is_refused(make_sweep, earlier):
     path = earlier(("net", {"hidden": 9}, 0.6, 0.1, False))
     with pytest.raises(RunError, match=r"earlier has no result of a family of this sweep: lstm \(lstm\); leave it out"):
-        check_searcher(make_sweep(warm_start=path))
+        check_warm_start(make_sweep(warm_start=path))
 
 
 def test_a_step_longer_than_this_look_back_is_refused(make_sweep, earlier):
@@ -123,8 +123,8 @@ def test_a_step_longer_than_this_look_back_is_refused(make_sweep, earlier):
     steps = {"frames_per_step": {"choice": [1, 2]}}
     message = r"frames_per_step 121 of lstm-0000 in .*earlier is above data\.look_back 120; .*--set data\.look_back=121"
     with pytest.raises(SettingError, match=message):
-        check_searcher(make_sweep(space=steps, warm_start=path))
-    check_searcher(make_sweep(warm_start=path))  # not taken where it is not in the space
+        check_warm_start(make_sweep(space=steps, warm_start=path))
+    check_warm_start(make_sweep(warm_start=path))  # not taken where it is not in the space
 
 
 def test_only_the_first_trial_of_a_family_needs_the_earlier_run(

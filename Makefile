@@ -19,7 +19,7 @@ test: .venv/installed
 test-gpu: .venv/installed
 	.venv/bin/pytest -m gpu
 
-evidence: .venv/installed  # that a sweep cannot be lost: a hundred kills, about an hour
+evidence: .venv/installed  # that a sweep cannot be lost: a hundred kills
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_a_hundred_times.py
 
 lint: .venv/installed

@@ -74,8 +74,8 @@ def moments(whole):
     rng = np.random.default_rng(SEED)
     results = len(of(whole.run, "result"))
     return [
-        Moment(after_s=rng.uniform(0.05, 0.4) * whole.life_s),
         Moment("lease-create:1"),
+        Moment(after_s=rng.uniform(0.05, 0.4) * whole.life_s),
         Moment("sweep-yaml:1"),
         Moment(after_s=rng.uniform(0.2, 0.4) * whole.life_s),
         Moment(results=round(0.1 * results), after_s=rng.uniform(0, 0.5)),
@@ -116,7 +116,7 @@ def killed(whole):
 def test_the_kills_strike_at_the_start_in_training_and_in_scoring(killed):
     doing = [crash.doing for crash in killed.crashes]
     assert len(doing) >= 10
-    assert doing[:3] == ["starting", "lease-create", "sweep-yaml"]
+    assert doing[:3] == ["lease-create", "starting", "sweep-yaml"]
     assert "training" in doing
     assert doing[-2:] == ["journal-scoring", "predictions-rename"]
 

@@ -22,7 +22,7 @@ from fishray.config.sweep import SPLITS, Sweep
 from fishray.errors import RunError, WeightsError
 from fishray.files import previous, storage_errors, sync, written_aside
 from fishray.runs.journal import Journal
-from fishray.runs.lease import Holder, is_alive, last_holder
+from fishray.runs.lease import LEASE, Holder, is_alive, last_holder
 from fishray.runs.state import RunState, TrialState
 from fishray.weights import best_of, read_weights, write_weights
 
@@ -60,7 +60,7 @@ class Run:
         RunError
             If something else is there.
         """
-        if path.exists() and not cls.is_at(path) and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not cls.is_at(path) and not _is_unused(path):
             raise RunError(f"{path} is there and is no run; choose another name: --set name=NAME")
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -276,6 +276,11 @@ class Run:
             return {}
         root = zarr.open_group(path, mode="r")
         return {split: _read_predictions(root[split]) for split in SPLITS if split in root}
+
+
+def _is_unused(path: Path) -> bool:
+    """Whether nothing is in a folder but what a process left that died before it had a lease."""
+    return path.is_dir() and all(each.name.startswith(LEASE) for each in path.iterdir())
 
 
 def provenance(fingerprint: str) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from typing import Self
 from fishray.errors import RunError, StorageError
 from fishray.files import storage_errors, sync, written_aside
 
+LEASE = "lease-"
+"""What the names of its files begin with."""
 BEAT_S = 5.0
 SILENT_S = 60.0
 """Behind this long without a beat a holder on another machine counts as gone."""
@@ -128,7 +130,7 @@ def check_generation(run_path: Path, generation: int) -> None:
 
 def lease_path(run_path: Path, generation: int) -> Path:
     """The file of a generation's lease."""
-    return run_path / f"lease-{generation}"
+    return run_path / f"{LEASE}{generation}"
 
 
 def last_holder(run_path: Path) -> Holder | None:
@@ -170,7 +172,7 @@ def _take(run_path: Path) -> Holder:
                 raise RunError(f"{run_path} has just been taken by another process")
             if generation < mine.generation:
                 lease_path(run_path, generation).unlink(missing_ok=True)
-        for part in run_path.glob("lease-*.part"):  # of one that died before it had its name, or came too late
+        for part in run_path.glob(f"{LEASE}*.part"):  # of one that died before it had its name, or came too late
             part.unlink(missing_ok=True)
     return mine
 
@@ -228,7 +230,7 @@ def _in_use(run_path: Path, holder: Holder) -> str:
 
 
 def _generations(run_path: Path) -> list[int]:
-    endings = [path.name.removeprefix("lease-") for path in run_path.glob("lease-*")]
+    endings = [path.name.removeprefix(LEASE) for path in run_path.glob(f"{LEASE}*")]
     return [int(ending) for ending in endings if ending.isdecimal()]
 
 
@@ -255,7 +257,7 @@ def _write(path: Path, holder: Holder) -> None:
 
 def _storage_time_s(run_path: Path) -> float:
     """What the clock that stamps this directory's files says [s since 1970]; ours, where we may not write."""
-    probe = run_path / f"lease-probe-{os.getpid()}"
+    probe = run_path / f"{LEASE}probe-{os.getpid()}"
     try:
         probe.touch()
         return probe.stat().st_mtime

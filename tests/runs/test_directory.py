@@ -250,3 +250,13 @@ def test_written_again_they_are_the_later_ones(run):
     read = run.read_predictions()
     assert list(read) == ["validation"]
     assert_equal(read["validation"], predictions(1))
+
+
+def test_a_folder_whose_first_process_died_before_it_had_its_lease_is_free(tmp_path):
+    path = tmp_path / "mine"
+    path.mkdir()
+    (path / "lease-1-host-123.part").write_text('{"genera')
+    run = Run.claim(path)
+    with leased(run.path) as lease:
+        assert lease.generation == 1
+        assert [each.name for each in path.iterdir()] == ["lease-1"]

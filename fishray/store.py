@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -278,7 +279,7 @@ def new_recording(store: Path, name: str, attributes: Mapping[str, Any]) -> Iter
     made, finished = not store.exists(), False
     try:
         if made:
-            zarr.create_group(store, attributes={"format": f"fishray/{FORMAT_VERSION}"}, zarr_format=3)
+            _make_store(store)
         shutil.rmtree(store / name, ignore_errors=True)  # what a killed ingest left
         group = _open_root(store, "r+").create_group(name, attributes={"complete": False, **attributes})
         writer = RecordingWriter(group)
@@ -293,3 +294,16 @@ def new_recording(store: Path, name: str, attributes: Mapping[str, Any]) -> Iter
             shutil.rmtree(store / name, ignore_errors=True)
             if made and [file.name for file in store.glob("*")] in ([], ["zarr.json"]):  # no other ingest joined in
                 shutil.rmtree(store, ignore_errors=True)
+
+
+def _make_store(path: Path) -> None:
+    """Make an empty store in one move: of several ingests that begin at once, one makes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        zarr.create_group(part, attributes={"format": f"fishray/{FORMAT_VERSION}"}, zarr_format=3)
+        try:
+            part.rename(path)
+        except OSError:
+            if not path.exists():
+                raise

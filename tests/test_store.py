@@ -1,4 +1,5 @@
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -160,6 +161,15 @@ def test_a_failure_spares_what_another_ingest_put_into_the_new_store(path):
         write(path, "second")
     assert open_store(path).names == ("second",)
     assert not (path / "first").exists()
+
+
+def test_ingests_that_begin_at_once_make_one_store(tmp_path):
+    for attempt in range(5):
+        path = tmp_path / f"{attempt}.zarr"
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number, path=path: write(path, f"tank-{number}"), range(8)))
+        assert len(open_store(path).names) == 8
+    assert sorted(each.name for each in tmp_path.iterdir()) == [f"{attempt}.zarr" for attempt in range(5)]
 
 
 def test_what_a_kill_leaves_is_invisible_and_replaced(path, monkeypatch):

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from fishray import __version__
-from fishray.cli import recordings, runs, sweeps
+from fishray.cli import doctor, recordings, runs, slurm, sweeps
 from fishray.errors import FishrayError
+from hpc.errors import HpcError
 
 app = typer.Typer(
     name="fishray",
@@ -55,6 +56,8 @@ def fishray(
 recordings.register(app)
 sweeps.register(app)
 runs.register(app)
+slurm.register(app)
+doctor.register(app)
 
 
 def main() -> None:
@@ -64,7 +67,7 @@ def main() -> None:
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     try:
         app()
-    except FishrayError as error:
+    except (FishrayError, HpcError) as error:
         if debug:
             raise
         typer.echo(f"fishray: {error}", err=True)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from fishray.report.columns import Column, align, needed_width
 from fishray.report.live import sparkline
-from fishray.report.wording import footage
+from fishray.report.wording import footage, plural
 from fishray.runs import TrialState
 from fishray.signals.quality import RecordingFacts
 from fishray.tuning.plan import Plan
@@ -54,14 +54,19 @@ def print_trial(trial: TrialState, run: Path, console: Console) -> None:
 def print_plan(plan: Plan, console: Console) -> None:
     """Show what a sweep would run."""
     sweep, node = plan.sweep, plan.node
-    gpus = f"{len(node.gpu_names)} x {node.gpu_names[0]}" if node.gpu_names else "no GPU"
+    gpus = plural(len(node.gpu_names), "GPU") if node.gpu_names else "no GPU"
+    gpus += f" ({node.gpu_names[0]})" if any(node.gpu_names) else ""
+    machine = f"{plural(node.cpus, 'CPU')}, {gpus}"
+    if node.most_workers:
+        machine = f"up to {plural(node.most_workers, 'worker')} of {machine}"
     data = " · ".join(f"{split} {frames:,} ({share:.1%})" for split, (frames, share) in plan.valid_frames.items())
     rungs = " → ".join(map(str, sweep.search.rungs))
-    _say(console, f"{sweep.name} · seed {sweep.seed} · {node.cpus} CPUs, {gpus} · data {plan.fingerprint[:8]}")
+    _say(console, f"{sweep.name} · seed {sweep.seed} · {machine} · data {plan.fingerprint[:8]}")
     _say(console, f" recordings               {', '.join(plan.recordings)}")
     _say(console, f" valid frames (positive)  {data}")
     _say(console, f" rungs                    {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}\n")
     families = plan.families
+    at_once = "on a worker at once" if node.most_workers else "at once"
     columns = [
         Column("family", [family.name for family in families]),
         Column("trials", [str(family.trials) for family in families], "right"),
@@ -69,11 +74,10 @@ def print_plan(plan: Plan, console: Console) -> None:
         Column("steps an epoch", [_between(*family.steps_per_epoch) for family in families], "right"),
         Column("CPUs", [str(family.cpus) for family in families], "right"),
         Column("GPUs", [f"{family.gpus:g}" for family in families], "right"),
-        Column("at once", [str(family.at_once) for family in families], "right"),
+        Column(at_once, [str(family.at_once) for family in families], "right"),
         Column("model", [family.model for family in families]),
     ]
     _print_columns(columns, console)
-    _say(console, "\nNothing was started. Leave out --dry-run to run it.")
 
 
 def _print_columns(columns: list[Column], console: Console) -> None:

@@ -1,5 +1,7 @@
 """Commands on sweeps: train, tune."""
 
+import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,19 @@ from fishray.errors import StorageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fishray.config.sweep import Sweep
+    from fishray.tuning.continuation import Continuation
+    from fishray.tuning.node import Node
     from fishray.tuning.preparation import Prepared
+    from hpc.workers import RayOnSlurm
+
+
+class Place(StrEnum):
+    """Where trials run."""
+
+    local = "local"
+    slurm = "slurm"
+
 
 SweepPath = Annotated[Path, typer.Argument(help="The sweep file.", metavar="SWEEP.yaml")]
 Overrides = Annotated[
@@ -82,64 +96,108 @@ def tune(
         bool, typer.Option("--fresh", help="Start over, in a new run beside one that exists (NAME-2).")
     ] = False,
     runs: Annotated[Path, typer.Option(help="Where runs live.")] = Path("runs"),
+    on: Annotated[
+        Place | None,
+        typer.Option(help="This machine, or workers on Slurm: the latter if the sweep has a cluster block."),
+    ] = None,
+    cluster: Annotated[
+        Path | None, typer.Option(help="A site's profile, under the sweep's cluster block.", metavar="SITE.yaml")
+    ] = None,
 ) -> None:
     """Run a sweep of trials, or go on with it.
 
-    Trains its trials in parallel on this machine, stops the poor ones early, and scores the best and the baselines on
-    the test split. The same command goes on with a run that was stopped or has died, wherever it was; more trials,
-    epochs or families in the sweep file extend it. Ctrl-C ends it with the running epochs, a second one at once.
+    Trains its trials in parallel, stops the poor ones early, and scores the best and the baselines on the test split.
+    The same command goes on with a run that was stopped or has died, wherever it was; more trials, epochs or families
+    in the sweep file extend it. Ctrl-C ends it with the running epochs, a second one at once.
+
+    With --on slurm it submits a job that drives the sweep, and workers as they are needed; here it shows how they do,
+    and Ctrl-C leaves them alone.
 
     \b
       fishray tune sweeps/small.yaml
       fishray tune sweeps/video.yaml --set data.store=data/mine.zarr --dry-run
       fishray tune sweeps/small.yaml --set name=long --set search.max_epochs=27
+      fishray tune sweeps/small.yaml --on slurm
     """
     import sys
 
     from rich.console import Console
 
-    from fishray.cli.progress import frame_progress
-    from fishray.config.loader import load_sweep
-    from fishray.report.estimate import goes_on
-    from fishray.tuning.continuation import find_continuation, free_path, refuse_other_data
-    from fishray.tuning.preparation import prepare
+    from fishray.cli import slurm
+    from fishray.tuning.continuation import find_continuation, free_path
 
     overrides = list(settings or [])
-    loaded = load_sweep(sweep, overrides)
+    loaded = _load(sweep, overrides, on, cluster)
     if fresh and (name := free_path(runs / loaded.name).name) != loaded.name:
         overrides.append(f"name={name}")
-        loaded = load_sweep(sweep, overrides)
+        loaded = _load(sweep, overrides, on, cluster)
     path, console = runs / loaded.name, Console()
+    on_slurm = on is Place.slurm or (on is None and loaded.cluster is not None)
+    if on_slurm and slurm.is_driver() and not dry_run:
+        slurm.wait_until_unused(path)
     found = find_continuation(path, loaded)
     if found and found.is_finished and not dry_run:
         report(path)
         typer.echo(f"({path} had finished; to start over beside it: --fresh)")
         return
-    with frame_progress() as progress:
-        prepared = prepare(loaded, progress, found.families if found else ())
-    if found:
-        refuse_other_data(found.run, prepared.fingerprint)
-        typer.echo(f"{path} goes on: {goes_on(found.state, loaded, found.grown)}")
+    words = _words(sweep, overrides, runs, on, cluster)
+    if on_slurm and not slurm.is_driver() and not dry_run:
+        slurm.check(loaded)
+        sys.exit(slurm.submit_and_follow(loaded, path, words, console))
+    prepared = _prepare(loaded, found, slurm.worker_node(loaded) if on_slurm else None)
     if dry_run:
         from fishray.cli.printing import print_plan
         from fishray.tuning.plan import describe
 
         print_plan(describe(prepared), console)
+        if on_slurm:
+            slurm.print_jobs(loaded, path, words, console)
+        typer.echo("\nNothing was started. Leave out --dry-run to run it.")
         return
-    sys.exit(_run(prepared, path, _command(sweep, overrides, runs), console))
+    workers = slurm.open_workers(loaded, path) if on_slurm else None
+    sys.exit(_run(prepared, path, shlex.join(["fishray", *words]), console, workers))
 
 
-def _command(sweep: Path, overrides: list[str], runs: Path) -> str:
-    """What to type to go on with a run."""
-    import shlex
+def _load(sweep: Path, overrides: list[str], on: Place | None, cluster: Path | None) -> "Sweep":
+    """Read a sweep file, over its site's profile if it is for Slurm."""
+    from fishray.config.loader import load_profile, load_sweep
 
+    loaded = load_sweep(sweep, overrides)
+    if on is Place.local or not (on or cluster or loaded.cluster):
+        return loaded
+    return load_sweep(sweep, overrides, load_profile(cluster))
+
+
+def _prepare(loaded: "Sweep", found: "Continuation | None", node: "Node | None") -> "Prepared":
+    """See that a sweep can start; make its tank first if it asks for one."""
+    from fishray.cli.progress import frame_progress
+    from fishray.report.estimate import goes_on
+    from fishray.tuning.continuation import refuse_other_data
+    from fishray.tuning.preparation import prepare
+
+    with frame_progress() as progress:
+        prepared = prepare(loaded, progress, found.families if found else (), node)
+    if found:
+        refuse_other_data(found.run, prepared.fingerprint)
+        typer.echo(f"{found.run.path} goes on: {goes_on(found.state, loaded, found.grown)}")
+    return prepared
+
+
+def _words(sweep: Path, overrides: list[str], runs: Path, on: Place | None, cluster: Path | None) -> list[str]:
+    """What to type behind the program's name to go on with a run."""
     chosen = [word for override in overrides for word in ("--set", override)]
     elsewhere = [] if runs == Path("runs") else ["--runs", str(runs)]
-    return shlex.join(["fishray", "tune", str(sweep), *chosen, *elsewhere])
+    place = [*(["--on", on.value] if on else []), *(["--cluster", str(cluster)] if cluster else [])]
+    return ["tune", str(sweep), *chosen, *elsewhere, *place]
 
 
-def _run(prepared: "Prepared", path: Path, command: str, console: "Console") -> int:
+def _run(
+    prepared: "Prepared", path: Path, command: str, console: "Console", workers: "RayOnSlurm | None" = None
+) -> int:
     """Run a sweep under its view, and say what to type next; gives the exit status."""
+    import signal
+
+    from fishray.cli.slurm import queue_again
     from fishray.report.live import LiveView
     from fishray.runs import Run
     from fishray.trackers import open_trackers
@@ -155,13 +213,15 @@ def _run(prepared: "Prepared", path: Path, command: str, console: "Console") -> 
             ):
                 view.catch_up(past)
                 watchers = (view.on_event, trackers.on_event)
-                status = run_sweep(prepared, path, watchers, interruption, command).state().status
+                status = run_sweep(prepared, path, watchers, interruption, command, workers).state().status
         except KeyboardInterrupt:
             status = "interrupted"
         except StorageError as error:
             raise StorageError(f"{error}; what is saved is whole. When that is mended, go on: {command}") from error
     if status == "interrupted":
         typer.echo(f"Stopped; what was trained is kept. Go on: {command}")
+        if workers and interruption.signal is signal.SIGUSR1:
+            queue_again()
         return interruption.exit_status
     typer.echo(f"{'Every trial failed. ' if status == 'failed' else ''}Next: fishray report {path}")
     return 1 if status == "failed" else 0

@@ -2,8 +2,9 @@
 
 import difflib
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -16,6 +17,10 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from fishray.config.sweep import Sweep, plain_words
 from fishray.errors import SettingError, SweepFileError
+from hpc.settings import ClusterSettings, merge
+
+PROFILE = Path("fishray") / "cluster.yaml"
+"""A site's profile, in the user's configuration folder."""
 
 Path_ = tuple[str | int, ...]
 
@@ -29,7 +34,7 @@ class Fault:
     message: str
 
 
-def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+def load_sweep(path: Path, overrides: Sequence[str] = (), profile: Mapping[str, Any] | None = None) -> Sweep:
     """Read and check a sweep file.
 
     Parameters
@@ -38,6 +43,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         A YAML 1.2 file; ``name`` defaults to its stem.
     overrides
         Settings that replace the file's: ``data.store=mine.zarr``.
+    profile
+        A site's settings, under those of the sweep's own ``cluster`` block; the sweep has none when left out.
 
     Raises
     ------
@@ -52,14 +59,45 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
         _replace(data, lines, key, value)
     data.setdefault("name", path.stem)
     _name_models(data.get("families"))
+    if profile is not None and isinstance(data.get("cluster", {}), dict):
+        data["cluster"] = merge(profile, data.get("cluster", {}))
     try:
         sweep = Sweep.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        faults += [_fault(details, data, lines) for details in error.errors()]
+        faults += [_fault(details, data, lines, Sweep) for details in error.errors()]
         sweep = None
     if faults or sweep is None:
         raise SweepFileError(_table(path, faults))
     return sweep
+
+
+def load_profile(path: Path | None = None) -> dict[str, Any]:
+    """Read and check a site's profile: a file with what a sweep has under ``cluster``.
+
+    Parameters
+    ----------
+    path
+        The one in the user's configuration folder, if there is one, when left out.
+
+    Raises
+    ------
+    SweepFileError
+        With every fault, each with its line.
+    """
+    if path is None:
+        path = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / PROFILE
+        if not path.exists():
+            return {}
+    elif not path.exists():
+        raise SweepFileError(f"no site profile at {path}")
+    data, lines, faults = _read(path)
+    try:
+        ClusterSettings.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        faults += [_fault(details, data, lines, ClusterSettings) for details in error.errors()]
+    if faults:
+        raise SweepFileError(_table(path, faults))
+    return data
 
 
 def parse_override(override: str) -> tuple[str, Any]:
@@ -168,14 +206,14 @@ def _replace(data: dict[str, Any], lines: dict[Path_, int], key: str, value: Any
     lines[path] = 0
 
 
-def _fault(details: ErrorDetails, data: Any, lines: dict[Path_, int]) -> Fault:
+def _fault(details: ErrorDetails, data: Any, lines: dict[Path_, int], kind_of_file: type[BaseModel]) -> Fault:
     path = _path_in(data, details)
     kind, value = details["type"], details["input"]
     context = details.get("ctx", {})
     allowed, got = context.get("allowed"), context.get("got")
     if kind == "extra_forbidden":
         message, got = "unknown setting", str(path[-1])
-        allowed = _known_settings(path[:-1])
+        allowed = _known_settings(kind_of_file, path[:-1])
     elif kind == "literal_error":
         message, got = f"{value!r} is not allowed", str(value)
         allowed = re.findall(r"'([^']*)'", context["expected"])
@@ -218,9 +256,8 @@ def _path_in(data: Any, details: ErrorDetails) -> Path_:
     return tuple(path)
 
 
-def _known_settings(path: Path_) -> list[str]:
-    """The settings allowed at a place of the sweep file."""
-    kind: Any = Sweep
+def _known_settings(kind: Any, path: Path_) -> list[str]:
+    """The settings allowed at a place of a file."""
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             kind = kind.model_fields[str(part)].annotation

@@ -25,6 +25,7 @@ from fishray.config.space import Distribution
 from fishray.config.tank import TankSettings
 from fishray.config.trackers import TrackerSettings
 from fishray.config.trial import MODELS, Fraction
+from hpc.settings import ClusterSettings
 
 SPLITS = ("train", "validation", "test")
 METRICS = ("validation_auc", "validation_average_precision", "validation_youden_j")
@@ -267,6 +268,8 @@ class Sweep(Settings):
     search: SearchSettings = SearchSettings()
     report: ReportSettings = ReportSettings()
     trackers: TrackerSettings = TrackerSettings()
+    cluster: ClusterSettings | None = None
+    """Workers on Slurm; this machine alone when left out."""
 
     @model_validator(mode="after")
     def _families_can_be_run(self) -> Self:

@@ -100,7 +100,8 @@ def seconds_left(state: RunState, sweep: Sweep) -> float | None:
         demand += going_on * family.resources.cpus
     if not left_s:
         return 0.0
-    cpus: int = state.facts.get("usable_cpus") or state.facts.get("cpus", 1)
+    workers = sum(worker["state"] == "running" for worker in state.workers.values()) or 1
+    cpus: int = (state.facts.get("usable_cpus") or state.facts.get("cpus", 1)) * workers
     wall_s: float = state.updated_s - state.session_s
     overhead = min(MOST_OVERHEAD, max(1.0, wall_s * cpus / spent_s)) if spent_s else 1.0
     return left_s / min(cpus, demand) * overhead

@@ -34,6 +34,7 @@ from fishray.runs.state import GOING_ON
 SPARKS = "▁▂▃▄▅▆▇█"
 RUNNING_ROWS = 8
 """Running trials shown; a cluster has more than a terminal has lines."""
+WORKER_STATES = ("running", "joining", "pending", "draining", "lost", "ended")
 FOLLOW_EVERY_S = 0.5
 SILENCE_S = 120
 """Time without an event after which the view says how old the last one is."""
@@ -140,7 +141,7 @@ def render(state: RunState, sweep: Sweep, now_s: float, width: int) -> Renderabl
     width
         Characters of a line.
     """
-    lines = [*_header(state, sweep, now_s, width), *_families(state, sweep, width)]
+    lines = [*_header(state, sweep, now_s, width), *_families(state, sweep, width), *_workers(state, width)]
     running = [trial for trial in state.trials.values() if trial.status == "running"]
     if running and state.status in GOING_ON:
         lines += _running(running[:RUNNING_ROWS], state, sweep, width)
@@ -176,9 +177,11 @@ def event_line(record: Mapping[str, Any], state: RunState, sweep: Sweep) -> str:
             return state.last
         case "end":
             return f"{record['trial']} {stop_reason(record['status'], record['reason'])}"
+        case "worker":
+            return f"worker {record['worker']} {_standing([record])}"
         case "scoring":
             return f"scoring {record['what']}"
-        case "lost" | "notice":
+        case "lost" | "left" | "notice":
             return state.last
         case "stopping":
             return str(record["reason"])
@@ -217,10 +220,11 @@ def _facts(state: RunState, sweep: Sweep) -> list[str]:
     recordings = plural(len(facts["recordings"]), "recording")
     gpus = plural(facts["gpus"], "GPU") if facts["gpus"] else "no GPU"
     named = f" ({facts['gpu_name']})" if facts["gpus"] and facts.get("gpu_name") else ""
+    workers = f"up to {plural(facts['most_workers'], 'worker')} of " if facts.get("most_workers") else ""
     return [
         sweep.name,
         f"{facts['store']} ({recordings}, {footage(facts['duration_s'])}, {facts['positives'] * 100:.1f} % positive)",
-        f"{plural(facts['cpus'], 'CPU')}, {gpus}{named}",
+        f"{workers}{plural(facts['cpus'], 'CPU')}, {gpus}{named}",
     ]
 
 
@@ -244,6 +248,22 @@ def _families(state: RunState, sweep: Sweep, width: int) -> list[Text]:
     if last + len(baselines) > width:  # too little room under the best trials: begin earlier
         spans = {len(trials): (1, baselines)}
     return align(columns, width, styles, spans if baselines else None)
+
+
+def _workers(state: RunState, width: int) -> list[Text]:
+    """How the workers of a cluster stand: those that ended in good order by their number alone."""
+    parts = []
+    for name in WORKER_STATES:
+        workers = [worker for worker in state.workers.values() if worker["state"] == name]
+        if workers:
+            parts.append(f"{len(workers)} {name}" if name == "ended" else f"{len(workers)} {_standing(workers)}")
+    return [Text(line) for line in pack([f" workers  {parts[0]}", *parts[1:]], width, indent=" " * 10)] if parts else []
+
+
+def _standing(workers: Sequence[Mapping[str, Any]]) -> str:
+    """The state of workers that have it in common, where they are and why."""
+    nodes, reasons = (", ".join(sorted({worker[key] for worker in workers} - {""})) for key in ("node", "reason"))
+    return f"{workers[0]['state']}{f' on {nodes}' if nodes else ''}{f' ({reasons})' if reasons else ''}"
 
 
 def _tallies(trials: Mapping[str, list[TrialState]], state: RunState, sweep: Sweep, *, compact: bool) -> list[Column]:

@@ -27,6 +27,8 @@ from fishray.runs.state import RunState, TrialState
 from fishray.weights import best_of, read_weights, write_weights
 
 SWEEP, PREDICTIONS = "sweep.yaml", "predictions.zarr"
+CLUSTER = "cluster"
+"""What belongs to a run's workers on a cluster."""
 PACKAGES = ("torch", "torchvision", "ray", "zarr", "numpy", "scikit-learn")
 
 
@@ -279,8 +281,8 @@ class Run:
 
 
 def _is_unused(path: Path) -> bool:
-    """Whether nothing is in a folder but what a process left that died before it had a lease."""
-    return path.is_dir() and all(each.name.startswith(LEASE) for each in path.iterdir())
+    """Whether nothing is in a folder but what a process left before it had a lease."""
+    return path.is_dir() and all(each.name == CLUSTER or each.name.startswith(LEASE) for each in path.iterdir())
 
 
 def provenance(fingerprint: str) -> dict[str, Any]:

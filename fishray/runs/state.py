@@ -72,6 +72,8 @@ class RunState:
     facts: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
     trials: dict[str, TrialState] = field(default_factory=dict)
+    workers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The latest of each worker of a cluster: its state, the reason, its node."""
     last: str = ""
 
     @classmethod
@@ -118,6 +120,7 @@ class RunState:
         self.session_s = record["time"]
         self.facts = dict(record)
         self.status = "starting"
+        self.workers = {}
         self._put_back()
 
     def _on_baseline(self, record: Mapping[str, Any]) -> None:
@@ -166,6 +169,13 @@ class RunState:
         trial.status = "waiting"
         trial.deaths += record.get("counts", True)
         self.last = f"{record['trial']} goes on from its last epoch: {record['reason']}"
+
+    def _on_left(self, record: Mapping[str, Any]) -> None:
+        self.trials[record["trial"]].status = "waiting"
+        self.last = f"{record['trial']} goes on elsewhere: {record['reason']}"
+
+    def _on_worker(self, record: Mapping[str, Any]) -> None:
+        self.workers[record["worker"]] = dict(record)
 
     def _on_end(self, record: Mapping[str, Any]) -> None:
         trial = self.trials[record["trial"]]

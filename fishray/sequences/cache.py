@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fishray.errors import RecordingError, ResourceError
-from fishray.scratch import Scratch
 from fishray.store import Recording
+from hpc.scratch import Scratch
 
 BLOCK_FRAMES = 960
 

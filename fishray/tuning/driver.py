@@ -7,7 +7,7 @@ on with, so its schedulers stand where those of the last one stood. Nothing here
 import heapq
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from fishray.runs.journal import JournalReader
 from fishray.tuning.recorder import Recorder
 from fishray.tuning.schedulers import Decision, Scheduler, make_scheduler
 from fishray.tuning.searchers import make_searcher
+from fishray.tuning.seats import Seats
 from fishray.tuning.space import plan_order, trial_id
 
-HasRoom = Callable[[list[Resources], Resources], bool]
-"""Whether there is room for a trial beside those that are running."""
+EPOCH_MARGIN = 1.3
+"""An epoch is given this many times as long as the one before it took."""
 
 ENDS = {"stop": "stopped", "finish": "finished"}
 """What becomes of a trial by a decision."""
@@ -36,6 +37,8 @@ class Attempt:
     number: int
     checkpoint: Path
     """Where its checkpoints go, and are found if it does not start from nothing."""
+    worker: str
+    """Where it is to run."""
 
 
 class Driver:
@@ -47,9 +50,9 @@ class Driver:
         The run and what it is to become; its journal may hold a smaller sweep of the same kind.
     record
         Writes its events.
-    has_room
-        Says whether another trial can start now. Attempts are handed out no earlier, so that one that was lost is the
-        next to start.
+    seats
+        Where there is room for another trial. Attempts are handed out no earlier, so that one that was lost is the next
+        to start.
 
     Raises
     ------
@@ -57,14 +60,14 @@ class Driver:
         If the journal holds decisions that its results do not give.
     """
 
-    def __init__(self, run: Run, sweep: Sweep, record: Recorder, has_room: HasRoom):
+    def __init__(self, run: Run, sweep: Sweep, record: Recorder, seats: Seats):
         self.state = RunState()
         self.stopping = False
         """Whether nothing more is handed out, and every attempt ends with its epoch."""
         self._run = run
         self._sweep = sweep
         self._record = record
-        self._has_room = has_room
+        self._seats = seats
         self._searcher = make_searcher(sweep)
         self._search = sweep.search
         """As it was when the last driver in the journal began, once one has."""
@@ -81,7 +84,6 @@ class Driver:
         self._ready: dict[str, list[tuple[int, str]]] = {family: [] for family in sweep.families}
         """Trials that wait for a place, by family; heaps in the order of the plan."""
         self._queued: set[str] = set()
-        self._running: dict[str, Resources] = {}
         self._journal = JournalReader(run.journal.path)
         for event in self._journal.read():
             self._follow(event)
@@ -120,16 +122,29 @@ class Driver:
         """Hand out the next attempt that there is room for; None if there is none now."""
         if self.stopping:
             return None
-        trial = self._next_ready() or self._draw_next()
+        trial, worker = self._next_ready() or self._draw_next() or (None, "")
         if trial is None:
             return None
         name = trial.config.id
-        self._running[name] = self._resources(trial.config.family)
+        self._seats.take(name, worker, self._resources(trial.config.family))
         number = trial.attempt + 1
         self._record.check()
         if not trial.donor:  # else it has them already
             self._run.prepare_attempt(name, number, (name, trial.attempt) if trial.attempt else None)
-        return Attempt(trial, number, self._run.checkpoint_path(name, number))
+        return Attempt(trial, number, self._run.checkpoint_path(name, number), worker)
+
+    def demand(self) -> Iterator[Resources]:
+        """What trials ask for that run or wait for a place, in no particular order."""
+        for trial in self.state.unfinished():
+            if trial.config.id in self._seats or not (trial.held or self.stopping):
+                yield self._resources(trial.config.family)
+        for family, _ in () if self.stopping else self._undrawn:
+            yield self._resources(family)
+
+    def take_back(self, trial: str) -> None:
+        """An attempt that was handed out has not started, and will not: its worker is gone."""
+        if trial in self._seats:
+            self._leave(trial)
 
     def started(self, trial: str, attempt: int) -> None:
         """An attempt runs."""
@@ -152,6 +167,12 @@ class Driver:
         self._leave(trial)
         return False
 
+    def left(self, trial: str, attempt: int, reason: str) -> None:
+        """A trial has given up its place behind an epoch, and goes on elsewhere."""
+        if self._counts(trial, attempt):
+            self._record("left", trial=trial, attempt=attempt, reason=reason)
+            self._leave(trial)
+
     def notice(self, trial: str, text: str) -> None:
         """Write down what there is to say of a trial."""
         self._record("notice", trial=trial, text=text)
@@ -172,7 +193,7 @@ class Driver:
             Whether it was the process that died, rather than its machine.
         """
         state = self.state.trials[trial]
-        if trial not in self._running or state.attempt > attempt:
+        if trial not in self._seats or state.attempt > attempt:
             return
         retries = self._resources(state.config.family).retries
         if counts and state.deaths >= retries and not self.stopping:
@@ -190,7 +211,7 @@ class Driver:
 
     def _leave(self, trial: str) -> None:
         """An attempt is over; the trial waits for the next one, unless it has ended or waits for others."""
-        self._running.pop(trial, None)
+        self._seats.leave(trial)
         state = self.state.trials[trial]
         if state.status == "running":  # it was told to stop with its epoch
             state.status = "waiting"
@@ -198,32 +219,36 @@ class Driver:
 
     def _enqueue(self, trial: TrialState) -> None:
         name, family = trial.config.id, trial.config.family
-        if trial.status == "waiting" and not trial.held and name not in self._running and name not in self._queued:
+        if trial.status == "waiting" and not trial.held and name not in self._seats and name not in self._queued:
             self._queued.add(name)
             heapq.heappush(self._ready[family], (self._place[family, trial.config.number], name))
 
-    def _next_ready(self) -> TrialState | None:
-        """The first in the order of the plan that there is room for."""
-        running = list(self._running.values())
+    def _next_ready(self) -> tuple[TrialState, str] | None:
+        """The first in the order of the plan that there is room for, and where."""
         fronts = sorted((queue[0], family) for family, queue in self._ready.items() if queue)
-        for _, family in fronts:
-            if self._has_room(running, self._resources(family)):
-                _, name = heapq.heappop(self._ready[family])
+        for (_, name), family in fronts:
+            if worker := self._seats.find(self._resources(family), self._next_epoch_s(name)):
+                heapq.heappop(self._ready[family])
                 self._queued.remove(name)
-                return self.state.trials[name]
+                return self.state.trials[name], worker
         return None
 
-    def _draw_next(self) -> TrialState | None:
+    def _draw_next(self) -> tuple[TrialState, str] | None:
         """Draw a trial whose settings depend on results, once there is room for it."""
         for family, number in self._undrawn:
-            if self._has_room(list(self._running.values()), self._resources(family)):
+            if worker := self._seats.find(self._resources(family)):
                 trials = (trial for trial in self.state.trials.values() if trial.config.family == family)
                 history = sorted(trials, key=lambda trial: trial.config.number)
                 config = self._searcher.draw(family, number, history)
                 self._record("trial", config=config.model_dump(mode="json"))
                 self._undrawn.remove((family, number))
-                return self.state.trials[config.id]
+                return self.state.trials[config.id], worker
         return None
+
+    def _next_epoch_s(self, trial: str) -> float:
+        """What another epoch of a trial may take [s]; 0 as long as nobody knows."""
+        results = self.state.trials[trial].results
+        return float(results[max(results)].get("epoch_s", 0.0)) * EPOCH_MARGIN if results else 0.0
 
     def _resources(self, family: str) -> Resources:
         return self._sweep.families[family].resources

@@ -38,6 +38,11 @@ class Interruption:
             signal.signal(each, self._on_signal)
 
     @property
+    def by_the_system(self) -> bool:
+        """Whether it was no person at the keyboard: a scheduler may well start this process again."""
+        return self.signal in (signal.SIGTERM, signal.SIGUSR1)
+
+    @property
     def exit_status(self) -> int:
         """What a shell expects of a process that a signal has ended."""
         return 128 + (self.signal or signal.SIGINT)

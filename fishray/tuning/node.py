@@ -1,4 +1,4 @@
-"""What this machine offers, and whether every trial of a sweep fits on it."""
+"""What a machine offers, and whether every trial of a sweep fits on it."""
 
 import os
 import subprocess
@@ -11,16 +11,21 @@ from fishray.errors import ResourceError
 AUTO_GPU_SHARE = 0.25
 """Small recurrent networks are bound by launches, not arithmetic: several trials share a GPU with little loss."""
 
-ROUNDING = 1e-9
-"""Three thirds of a GPU are one."""
-
 
 @dataclass(frozen=True)
 class Node:
-    """One machine."""
+    """One machine, or what any worker of a cluster has."""
 
     cpus: int
     gpu_names: tuple[str, ...]
+    """Empty names where nobody has looked yet."""
+    most_workers: int = 0
+    """How many like it a cluster may have; 0: it is this machine, alone."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in an error."""
+        return "a worker" if self.most_workers else "this machine"
 
 
 def list_gpus() -> str:
@@ -41,33 +46,22 @@ def this_node(gpus: Callable[[], str] = list_gpus) -> Node:
     return Node(cpus=len(os.sched_getaffinity(0)), gpu_names=tuple(names))
 
 
-def gpu_share(resources: Resources, node: Node) -> float:
-    """GPUs of one trial, ``auto`` resolved."""
+def gpu_share(resources: Resources, gpus: int) -> float:
+    """GPUs of one trial, where there are so many: ``auto`` resolved."""
     if resources.gpus == "auto":
-        return AUTO_GPU_SHARE if node.gpu_names else 0.0
+        return AUTO_GPU_SHARE if gpus else 0.0
     return float(resources.gpus)
 
 
 def trials_at_once(resources: Resources, node: Node) -> int:
     """Trials with these resources that fit on a node at the same time; a share of a GPU lies on one GPU."""
-    share = gpu_share(resources, node)
+    share = gpu_share(resources, len(node.gpu_names))
     by_cpus = node.cpus // resources.cpus
     return min(by_cpus, len(node.gpu_names) * int(1 / share)) if share else by_cpus
 
 
-def room_on(node: Node) -> Callable[[list[Resources], Resources], bool]:
-    """Make a function that says whether a node has room for a trial beside those that run there."""
-
-    def has_room(running: list[Resources], wanted: Resources) -> bool:
-        every = [*running, wanted]
-        cpus, gpus = sum(each.cpus for each in every), sum(gpu_share(each, node) for each in every)
-        return cpus <= node.cpus and gpus <= len(node.gpu_names) + ROUNDING
-
-    return has_room
-
-
 def check_resources(sweep: Sweep, node: Node) -> None:
-    """Refuse a trial that could never start here.
+    """Refuse a trial that could never start there.
 
     Raises
     ------
@@ -75,14 +69,14 @@ def check_resources(sweep: Sweep, node: Node) -> None:
         Naming the family, what it asks for and what is here.
     """
     for name, family in sweep.families.items():
-        cpus, gpus = family.resources.cpus, gpu_share(family.resources, node)
+        cpus, gpus = family.resources.cpus, gpu_share(family.resources, len(node.gpu_names))
         if cpus > node.cpus:
             raise ResourceError(
-                f"families.{name}.resources.cpus: a trial asks for {cpus} CPUs, this machine has {node.cpus}; "
+                f"families.{name}.resources.cpus: a trial asks for {cpus} CPUs, {node.name} has {node.cpus}; "
                 f"lower it: --set families.{name}.resources.cpus={node.cpus}"
             )
         if gpus > len(node.gpu_names):
             raise ResourceError(
-                f"families.{name}.resources.gpus: a trial asks for {gpus:g} GPUs, this machine has "
+                f"families.{name}.resources.gpus: a trial asks for {gpus:g} GPUs, {node.name} has "
                 f"{len(node.gpu_names)}; leave it to the machine: --set families.{name}.resources.gpus=auto"
             )

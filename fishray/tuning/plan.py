@@ -64,7 +64,7 @@ def _family(searcher: Searcher, name: str, node: Node) -> FamilyPlan:
         for settings in {trial.settings.model_dump_json(): trial.settings for trial in trials}.values()
     ]
     steps = [trial.settings.steps_per_epoch for trial in trials]
-    cpus, gpus = family.resources.cpus, gpu_share(family.resources, node)
+    cpus, gpus = family.resources.cpus, gpu_share(family.resources, len(node.gpu_names))
     return FamilyPlan(
         name=name,
         model=family.model,

@@ -34,30 +34,33 @@ OnProgress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sweep that can start: its data is there, and this machine can run its trials."""
+    """A sweep that can start: its data is there, and what it is to run on can hold its trials."""
 
     sweep: Sweep
     node: Node
+    """This machine, or any worker of a cluster."""
     recordings: tuple[Recording, ...]
     fingerprint: str
     sequences: Sequences
     """Speed alone."""
 
 
-def prepare(sweep: Sweep, on_progress: OnProgress, drawn: Collection[str] = ()) -> Prepared:
+def prepare(sweep: Sweep, on_progress: OnProgress, drawn: Collection[str] = (), node: Node | None = None) -> Prepared:
     """Make the store if the sweep says how, and refuse what could not run.
 
     Parameters
     ----------
     drawn
         Families of which its run has trials already: they need no earlier run to start from.
+    node
+        What every worker has; this machine when left out.
 
     Raises
     ------
     RecordingError, LabelError, ResourceError, SettingError, StoreError
         Saying what is wrong and what to do.
     """
-    node = this_node()
+    node = node or this_node()
     check_resources(sweep, node)
     check_trackers(sweep)
     check_searcher(sweep)

@@ -16,6 +16,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from fishray.errors import StorageError
+from fishray.tuning.crew import Crew
 from fishray.tuning.driver import Attempt, Driver
 from fishray.tuning.interruption import Interruption
 from fishray.tuning.trainable import TrialTrainable
@@ -25,17 +26,25 @@ RESULT_FIELDS = (
     "labels_per_s", "epoch_s", "host", "pid",
 )  # fmt: skip
 
+LEAST_SHARE = 1e-3
+"""Of the resource that stands for one worker: any number of trials may be there."""
+
+NODE_IS_GONE = "its node has died"
+"""In Ray's words on an actor, where it was not the process that failed."""
+
 Arguments = Callable[[Attempt], dict[str, Any]]
 """What a process needs to know of an attempt."""
 
 Answer = TypeVar("Answer")
 
 
-def train_all(driver: Driver, folder: Path, arguments: Arguments, interruption: Interruption) -> None:
+def train_all(driver: Driver, crew: Crew, folder: Path, arguments: Arguments, interruption: Interruption) -> None:
     """Run every attempt that a driver hands out, until all trials have ended or it is to stop.
 
     Parameters
     ----------
+    crew
+        The workers.
     folder
         For what Tune writes, on storage that every worker sees; gone afterwards.
 
@@ -43,10 +52,12 @@ def train_all(driver: Driver, folder: Path, arguments: Arguments, interruption: 
     ------
     FishrayError
         If the run cannot be written, or belongs to another process by now.
+    HpcError
+        If workers cannot be had.
     """
-    desk = Desk(driver, arguments, interruption)
+    desk = Desk(driver, crew, arguments, interruption)
     tuner = tune.Tuner(
-        tune.with_resources(TrialTrainable, lambda config: {"cpu": config["cpus"], "gpu": config["gpus"]}),
+        tune.with_resources(TrialTrainable, _place),
         tune_config=tune.TuneConfig(
             search_alg=_Search(desk),
             scheduler=_Scheduler(desk),
@@ -79,26 +90,31 @@ def train_all(driver: Driver, folder: Path, arguments: Arguments, interruption: 
 class Desk:
     """Stands between Tune and the driver: whatever the driver raises ends the tuning in good order."""
 
-    def __init__(self, driver: Driver, arguments: Arguments, interruption: Interruption):
+    def __init__(self, driver: Driver, crew: Crew, arguments: Arguments, interruption: Interruption):
         self.fault: Exception | None = None
         self._driver = driver
+        self._crew = crew
         self._arguments = arguments
         self._interruption = interruption
         self._running: set[str] = set()
         """Attempts that have a process, as Tune calls them."""
+        self._handed_out: dict[str, Attempt] = {}
+        """Attempts that have none yet, as Tune calls them."""
 
     @property
     def is_over(self) -> bool:
         """Whether there is nothing more to run."""
         return self.fault is not None or (not self._running and (self._driver.stopping or self._driver.done))
 
-    def hand_out(self) -> dict[str, Any] | str | None:
+    def hand_out(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next attempt; None if there is none now."""
+        self.look_up()  # Tune asks nothing else while nothing runs
         if self.is_over:
             return str(Searcher.FINISHED)
         attempt = self._ask(self._driver.next_attempt, None)
         if attempt is None:
             return None
+        self._handed_out[trial_id] = attempt
         return self._arguments(attempt)
 
     def listen(self) -> None:
@@ -106,13 +122,28 @@ class Desk:
         self._interruption.listen()
 
     def look_up(self) -> None:
-        """See whether somebody wants the sweep to stop."""
+        """See whether somebody wants the sweep to stop, and how the workers stand."""
         signal = self._interruption.signal
         if signal and not self._driver.stopping:
             self._ask(lambda: self._driver.stop(signal.name), None)
+        self._ask(lambda: self._crew.look_after(self._driver), None)
+
+    def take_back(self, controller: Any) -> None:
+        """Take back attempts that wait for a worker which is gone, or that are not to start any more."""
+        names = [
+            trial_id
+            for trial_id, attempt in self._handed_out.items()
+            if attempt.worker not in self._crew.workers() or self._driver.stopping
+        ]
+        for trial in controller.get_trials() if names else ():
+            if trial.trial_id in names and trial.status == Trial.PENDING:
+                del self._handed_out[trial.trial_id]
+                controller.stop_trial(trial)
+                self._driver.take_back(_attempt(trial)[0])
 
     def started(self, trial: Trial) -> None:
         """An attempt runs."""
+        self._handed_out.pop(trial.trial_id, None)
         self._running.add(trial.trial_id)
         self._ask(lambda: self._driver.started(*_attempt(trial)), None)
 
@@ -124,10 +155,13 @@ class Desk:
         return goes_on
 
     def lost(self, trial: Trial) -> None:
-        """An attempt's process has died."""
+        """An attempt's process has died, or its node."""
+        self._handed_out.pop(trial.trial_id, None)
         self._running.discard(trial.trial_id)
         cause, words = _last_words(trial)
-        self._ask(lambda: self._driver.lost(*_attempt(trial), f"its process died: {cause}", words), None)
+        by_itself = NODE_IS_GONE not in words
+        reason = f"its process died: {cause}" if by_itself else f"its worker {trial.config['worker']} is gone"
+        self._ask(lambda: self._driver.lost(*_attempt(trial), reason, words, counts=by_itself), None)
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> bool:
         name, attempt = _attempt(trial)
@@ -139,7 +173,12 @@ class Desk:
             self._driver.failed(name, attempt, result["failed"], result["traceback"])
             return False
         granted = {key: trial.config[key] for key in ("cpus", "gpus")}
-        return self._driver.result(name, attempt, {**granted, **{key: result[key] for key in RESULT_FIELDS}})
+        goes_on = self._driver.result(name, attempt, {**granted, **{key: result[key] for key in RESULT_FIELDS}})
+        if goes_on and result["leaves"]:
+            self._driver.left(name, attempt, f"another epoch would not fit before {result['host']} ends")
+            self._crew.release(trial.config["worker"])
+            return False
+        return goes_on
 
     def _ask(self, question: Callable[[], Answer], otherwise: Answer) -> Answer:
         if self.fault is None:
@@ -165,7 +204,7 @@ class _Search(_AtDesk, Searcher):  # type: ignore[misc]
         self._desk = desk
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        return self._desk.hand_out()
+        return self._desk.hand_out(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         pass
@@ -184,6 +223,7 @@ class _Scheduler(_AtDesk, FIFOScheduler):  # type: ignore[misc]
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         """Tune starts what waits by itself; its own choice here would look through every trial there has been."""
+        self._desk.take_back(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         return str(TrialScheduler.CONTINUE if self._desk.result(trial, result) else TrialScheduler.STOP)
@@ -215,6 +255,12 @@ class _Stop(_AtDesk, Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         return self._desk.is_over
+
+
+def _place(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What an attempt takes, on the worker that it was given."""
+    share = {"CPU": config["cpus"], "GPU": config["gpus"]}
+    return tune.PlacementGroupFactory([{**share, config["worker"]: LEAST_SHARE}])
 
 
 def _attempt(trial: Trial) -> tuple[str, int]:

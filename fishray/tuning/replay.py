@@ -89,7 +89,7 @@ def replay(
     wanted = epochs or max(1, trial.epochs)
     results = [trial.results[epoch] for epoch in sorted(trial.results) if epoch <= wanted]
     resources = sweep.families[trial.config.family].resources
-    share = gpu_share(resources, this_node())
+    share = gpu_share(resources, len(this_node().gpu_names))
     on_gpu = [result.get("gpus", share) > 0 for result in results] or [share > 0]
     device = choose_device(float(on_gpu[0] and torch.cuda.is_available()))
     for text in (*_other_versions(run, begun_with), *_another_device(on_gpu, device)):

@@ -13,6 +13,7 @@ from fishray.errors import WeightsError
 from fishray.evaluation.scoring import gather, predict_split
 from fishray.predictors.baselines import Baseline
 from fishray.runs import Run, RunState, TrialState
+from fishray.tuning.crew import LOOK_EVERY_S, Crew
 from fishray.tuning.node import Node
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.recorder import Recorder
@@ -20,7 +21,7 @@ from fishray.tuning.trainable import Host, limit_gpu_memory, trial_arguments
 
 
 def score_on_test(
-    prepared: Prepared, run: Run, state: RunState, baselines: dict[str, Baseline], record: Recorder
+    prepared: Prepared, run: Run, state: RunState, baselines: dict[str, Baseline], record: Recorder, crew: Crew
 ) -> None:
     """Keep every ranked predictor's validation predictions, and score leaders and baselines on test."""
     sweep, sequences = prepared.sweep, prepared.sequences
@@ -30,7 +31,7 @@ def score_on_test(
     if sequences.test:
         leaders = [trial.config for trial in state.leaders(sweep.search.metric, sweep.report.leaders)]
         record("scoring", what=f"{len(leaders)} leaders and {len(baselines)} baselines on test")
-        found = _predict_test(sweep, run, leaders, prepared.node, record)
+        found = _predict_test(sweep, run, leaders, prepared.node, record, crew)
         found |= {name: predict_split(baseline, sequences.test) for name, baseline in baselines.items()}
         splits["test"] = gather(sequences.test, found)
     run.write_predictions(splits)
@@ -50,17 +51,23 @@ def _validation_probabilities(run: Run, ranked: list[TrialState]) -> dict[str, N
 
 
 def _predict_test(
-    sweep: Sweep, run: Run, leaders: list[TrialConfig], node: Node, record: Recorder
+    sweep: Sweep, run: Run, leaders: list[TrialConfig], node: Node, record: Recorder, crew: Crew
 ) -> dict[str, NDArray[np.float64]]:
     """Each leader where models run: in a process of its own with its family's resources.
 
     One that fails there is written down, and the others are scored all the same.
     """
-    pending = {}
+    pending, wanted = {}, {}
     for leader in leaders:
         config = trial_arguments(sweep, run, leader, node)
         task = ray.remote(_predict_leader).options(num_cpus=config["cpus"], num_gpus=config["gpus"])
         pending[leader.id] = task.remote(config)
+        wanted[pending[leader.id]] = {"cpus": config["cpus"], "gpus": config["gpus"]}
+    while wanted:
+        crew.ask_for(wanted.values())
+        ended, _ = ray.wait(list(wanted), timeout=LOOK_EVERY_S)
+        for reference in ended:
+            del wanted[reference]
     found = {}
     for name, reference in pending.items():
         try:

@@ -89,7 +89,7 @@ def _granted(sweep: Sweep, config: TrialConfig) -> torch.device:
     """Take what a trial of this family would get in a sweep: its threads and its device."""
     resources = sweep.families[config.family].resources
     torch.set_num_threads(resources.cpus)
-    return choose_device(gpu_share(resources, this_node()))
+    return choose_device(gpu_share(resources, len(this_node().gpu_names)))
 
 
 def _refuse_unknown(family: Family, changes: dict[str, Any]) -> None:

@@ -16,25 +16,32 @@ from fishray.evaluation.scoring import predict_split
 from fishray.predictors.baselines import BASELINES, Baseline
 from fishray.runs import Run, leased
 from fishray.runs.directory import SWEEP, provenance
-from fishray.scratch import remove_stale_scratch
 from fishray.sequences import Sequences, valid_labels
 from fishray.sequences.cache import FrameCache
 from fishray.tuning.continuation import growth, refuse_other_data
+from fishray.tuning.crew import Crew
 from fishray.tuning.driver import Attempt, Driver
 from fishray.tuning.interruption import Interruption
-from fishray.tuning.local_ray import ray_on_this_node
-from fishray.tuning.node import room_on, trials_at_once
+from fishray.tuning.node import trials_at_once
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.ray_tune import train_all
 from fishray.tuning.recorder import OnEvent, Recorder
 from fishray.tuning.scoring import score_on_test
+from fishray.tuning.seats import Seats
 from fishray.tuning.trainable import attempt_arguments, cache_key
+from hpc.cluster import Cluster, OneMachine
+from hpc.scratch import remove_stale_scratch
 
 NOTHING_TO_RANK = {"status": "failed", "reason": "every trial failed"}
 
 
 def run_sweep(
-    prepared: Prepared, run_path: Path, watchers: Sequence[OnEvent], interruption: Interruption, command: str = ""
+    prepared: Prepared,
+    run_path: Path,
+    watchers: Sequence[OnEvent],
+    interruption: Interruption,
+    command: str = "",
+    cluster: Cluster | None = None,
 ) -> Run:
     """Run a prepared sweep to its predictions; a run that is there goes on.
 
@@ -48,6 +55,8 @@ def run_sweep(
         Says when to stop.
     command
         What to type to go on with this run.
+    cluster
+        Where trials run; this machine alone when left out.
 
     Returns
     -------
@@ -59,7 +68,10 @@ def run_sweep(
         If the run belongs to another process, or was begun with other settings or on other data.
     StorageError
         If the run's directory can no longer be written.
+    HpcError
+        If the cluster's workers cannot be had.
     """
+    cluster = cluster or OneMachine(prepared.node.cpus, len(prepared.node.gpu_names))
     run = Run.claim(run_path)
     with leased(run_path) as lease:
         _settle_what_it_is(run, prepared)
@@ -67,14 +79,14 @@ def run_sweep(
         for stale in run_path.glob("tune-*"):
             shutil.rmtree(stale, ignore_errors=True)
         record = Recorder(run.journal, lease)
-        driver = Driver(run, prepared.sweep, record, room_on(prepared.node))
+        driver = Driver(run, prepared.sweep, record, Seats(cluster.joined))
         record.watchers.extend(watchers)
         with _early_end_recorded(record, interruption):
             driver.begin(_facts(prepared, command))
             baselines = {name: fit(prepared.sequences.train) for name, fit in BASELINES.items()}
             _score_baselines(baselines, prepared.sequences, driver, record)
             driver.draw_planned()
-            _train_and_score(prepared, run, driver, baselines, record, interruption)
+            _train_and_score(prepared, run, driver, baselines, record, interruption, cluster)
     return run
 
 
@@ -111,13 +123,15 @@ def _train_and_score(
     baselines: dict[str, Baseline],
     record: Recorder,
     interruption: Interruption,
+    cluster: Cluster,
 ) -> None:
     sweep, node = prepared.sweep, prepared.node
     if driver.done and not driver.state.ranked(sweep.search.metric):
         record("finish", **NOTHING_TO_RANK)
         return
-    with FrameCache(cache_key(run)), ray_on_this_node(node):  # Ray's workers leave the cache before we do
+    with FrameCache(cache_key(run)), cluster:  # Ray's processes leave the cache before we do
         interruption.listen()  # Ray has taken SIGTERM
+        crew = Crew(cluster, record, len(node.gpu_names))
         if not driver.done:
             generation = record.generation
             folder = run.path / f"tune-{generation}"  # another driver's is none of ours
@@ -125,13 +139,14 @@ def _train_and_score(
             def arguments(attempt: Attempt) -> dict[str, Any]:
                 return attempt_arguments(sweep, run, attempt, node, generation)
 
-            train_all(driver, folder, arguments, interruption)
+            train_all(driver, crew, folder, arguments, interruption)
         if interruption.signal or not driver.done:
+            cluster.leaves_workers = interruption.by_the_system
             record("finish", status="interrupted", reason=_stopped_by(interruption))
         elif not driver.state.ranked(sweep.search.metric):
             record("finish", **NOTHING_TO_RANK)
         else:
-            score_on_test(prepared, run, driver.state, baselines, record)
+            score_on_test(prepared, run, driver.state, baselines, record, crew)
             record("finish", status="finished", reason="")
 
 
@@ -159,6 +174,7 @@ def _facts(prepared: Prepared, command: str) -> dict[str, Any]:
         ),
         "gpus": len(node.gpu_names),
         "gpu_name": node.gpu_names[0] if node.gpu_names else "",
+        "most_workers": node.most_workers,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "command": command,

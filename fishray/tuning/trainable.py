@@ -5,8 +5,11 @@ import faulthandler
 import json
 import os
 import socket
+import time
 import traceback
+from collections.abc import Mapping
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,8 +24,9 @@ from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
 from fishray.sequences.splits import load_sequences
 from fishray.store import open_store
-from fishray.tuning.driver import Attempt
+from fishray.tuning.driver import EPOCH_MARGIN, Attempt
 from fishray.tuning.node import Node, gpu_share
+from hpc.settings import NODE_END
 
 if TYPE_CHECKING:
     from fishray.training import Score, Trainer
@@ -104,7 +108,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
                 return {"storage": describe_failure(error)}
             # Without "done", which would keep the result from the scheduler, who ends the trial.
             return {"failed": describe_failure(error), "traceback": traceback.format_exc()}
-        return {**score.as_dict(), "notice": notice, "host": socket.gethostname(), "pid": os.getpid()}
+        place = {"host": socket.gethostname(), "pid": os.getpid()}
+        return {**score.as_dict(), **place, "notice": notice, "leaves": not fits(score.epoch_s)}
 
     def cleanup(self) -> None:
         """Let go of model and cache."""
@@ -163,6 +168,24 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
             torch.cuda.empty_cache()
 
 
+def fits(epoch_s: float, environment: Mapping[str, str] | None = None, now_s: float | None = None) -> bool:
+    """Whether another epoch ends before this node does, by what the last one took [s].
+
+    Parameters
+    ----------
+    environment
+        This process's when left out.
+    now_s
+        The present time when left out [s since 1970].
+    """
+    told = (os.environ if environment is None else environment).get(NODE_END)
+    try:
+        end_s = float(Path(told).read_text()) if told else inf
+    except (OSError, ValueError):  # the worker and its files are gone; so will we be
+        return False
+    return end_s - (time.time() if now_s is None else now_s) > epoch_s * EPOCH_MARGIN
+
+
 def attempt_arguments(sweep: Sweep, run: Run, attempt: Attempt, node: Node, generation: int) -> dict[str, Any]:
     """Return what a process needs to know of an attempt; everything else is in the run's directory.
 
@@ -178,6 +201,7 @@ def attempt_arguments(sweep: Sweep, run: Run, attempt: Attempt, node: Node, gene
         "epochs": trial.epochs,
         "since": trial.since,
         "generation": generation,
+        "worker": attempt.worker,
         **trial_arguments(sweep, run, trial.config, node),
     }
 
@@ -189,7 +213,7 @@ def trial_arguments(sweep: Sweep, run: Run, config: TrialConfig, node: Node) -> 
         "run": str(run.path.resolve()),
         "trial": config.model_dump(mode="json"),
         "cpus": resources.cpus,
-        "gpus": gpu_share(resources, node),
+        "gpus": gpu_share(resources, len(node.gpu_names)),
     }
 
 

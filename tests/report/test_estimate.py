@@ -33,6 +33,17 @@ def test_what_is_left_are_the_epochs_that_halving_leaves(begun):
     assert left(begun) == pytest.approx(19 * 10 / 2)
 
 
+def test_every_worker_that_runs_shares_what_is_left(begun):
+    for worker, state in (("1", "running"), ("2", "running"), ("3", "pending"), ("4", "lost")):
+        begun.tell("worker", worker=worker, state=state, reason="", node="")
+    begun.clock.now_s = begun.run.state().facts["time"]
+    begun.epochs("lstm-0000", 0.8, epoch_s=10)
+    begun.clock.now_s -= 10
+    begun.epochs("lstm-0001", 0.7, epoch_s=10)
+    # the 19 epochs of 10 s of the test above, on four CPUs; half as much again, as 20 of 40 CPU-seconds were of use
+    assert left(begun) == pytest.approx(19 * 10 / 4 * 2)
+
+
 def test_start_up_stretches_the_estimate(begun):
     begun.clock.now_s = begun.run.state().facts["time"] + 10
     begun.epochs("lstm-0000", 0.8, epoch_s=10)

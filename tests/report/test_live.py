@@ -114,6 +114,41 @@ def test_many_running_trials_are_cut(new_run, shown):
     assert "… 22 more running" in shown(lambda console: console.print(render(state, sweep, state.updated_s, 100)))
 
 
+WORKERS = [
+    ("11", "running", "", "n1"),
+    ("12", "running", "", "n2"),
+    ("13", "draining", "SIGUSR1", "n3"),
+    ("14", "pending", "Resources", ""),
+    ("15", "lost", "NODE_FAIL", "n4"),
+    ("16", "ended", "no driver any more", "n5"),
+]
+
+
+def test_workers_are_shown_with_their_nodes_and_the_reason_why_they_wait_or_went(under_way, picture):
+    for worker, state, reason, node in WORKERS:
+        under_way.tell("worker", worker=worker, state=state, reason=reason, node=node)
+    (row,) = [line for line in picture(140).splitlines() if line.startswith(" workers")]
+    assert row == (
+        " workers  2 running on n1, n2 · 1 pending (Resources) · 1 draining on n3 (SIGUSR1) · "
+        "1 lost on n4 (NODE_FAIL) · 1 ended"
+    )
+    assert max(map(len, picture(80).splitlines())) <= 80
+
+
+def test_without_a_cluster_there_are_no_workers(picture):
+    assert "workers" not in picture()
+
+
+def test_a_log_tells_how_workers_stand(under_way):
+    sweep, _ = under_way.run.resolved()
+    file = io.StringIO()
+    with LiveView(Console(file=file), sweep) as view:
+        view.on_event(under_way.tell("worker", worker="14", state="pending", reason="Priority", node=""))
+        view.on_event(under_way.tell("worker", worker="14", state="running", reason="", node="n1"))
+    said = [line[10:] for line in file.getvalue().splitlines()]
+    assert said == ["worker 14 pending (Priority)", "worker 14 running on n1"]
+
+
 def test_a_log_has_one_plain_line_for_each_notable_event(under_way):
     file = io.StringIO()
     sweep, _ = under_way.run.resolved()

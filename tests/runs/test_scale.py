@@ -45,13 +45,14 @@ from pathlib import Path
 from fishray.runs import Run, leased
 from fishray.tuning.driver import Driver
 from fishray.tuning.recorder import Recorder
+from fishray.tuning.seats import Seats
 
 run = Run.open(Path(sys.argv[1]))
 began_s = time.perf_counter()
 trials = len(run.state().trials)
 folded_s = time.perf_counter()
 with leased(run.path) as lease:
-    driver = Driver(run, run.resolved()[0], Recorder(run.journal, lease), lambda running, wanted: True)
+    driver = Driver(run, run.resolved()[0], Recorder(run.journal, lease), Seats(dict))
 built_s = time.perf_counter()
 # by the kernel's own mark: rusage still counts what the process was before it began, the one that tests
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -7,10 +7,10 @@ from textwrap import dedent
 import numpy as np
 import pytest
 
-from fishray import scratch
 from fishray.errors import RecordingError
 from fishray.sequences.cache import FrameCache
 from fishray.store import new_recording, open_store
+from hpc import scratch
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_processes_that_start_together_decode_once(tank_store, recording, root):
     code = """
         import sys
         from pathlib import Path
-        from fishray import scratch
+        from hpc import scratch
         from fishray.sequences.cache import FrameCache
         from fishray.store import Recording, open_store
         read = Recording.read_frames

@@ -21,10 +21,11 @@ from fishray.files import previous
 from fishray.runs import Lease, Run, RunState
 from fishray.runs.directory import provenance
 from fishray.tuning.driver import Driver
-from fishray.tuning.node import Node, room_on
 from fishray.tuning.recorder import Recorder
 from fishray.tuning.schedulers import make_scheduler
+from fishray.tuning.seats import Seats
 from fishray.weights import BEST, read_weights, under, write_weights
+from hpc.cluster import Joined
 
 AUC = "validation_auc"
 SPACE = {"learning_rate": {"loguniform": [0.001, 0.1]}, "hidden": {"choice": [4, 8, 16]}}
@@ -53,8 +54,13 @@ def begin_run(path, sweep):
     return run
 
 
+def on(**workers):
+    """Seats on workers of so many CPUs; the dictionary may change."""
+    return Seats(lambda: {name: Joined(name, cpus, 0) for name, cpus in workers.items()})
+
+
 def room_for(count):
-    return lambda running, wanted: len(running) < count
+    return on(here=count)
 
 
 class Worker:
@@ -102,11 +108,11 @@ class Worker:
 class Sitting:
     """One process that drives a run, until it is forgotten; its workers do one epoch at a time."""
 
-    def __init__(self, run, sweep, has_room):
+    def __init__(self, run, sweep, seats):
         self.run = run
         self.lease = Lease(run.path)
         self.record = Recorder(run.journal, self.lease)
-        self.driver = Driver(run, sweep, self.record, has_room)
+        self.driver = Driver(run, sweep, self.record, seats)
         self.workers = []
 
     def begin(self):
@@ -157,7 +163,7 @@ def sit(tmp_path) -> Iterator:
         for each in sittings:
             each.forget()
         run = Run(tmp_path / "run") if sittings else begin_run(tmp_path / "run", sweep)
-        sittings.append(Sitting(run, sweep, room if callable(room) else room_for(room)))
+        sittings.append(Sitting(run, sweep, room_for(room) if isinstance(room, int) else room))
         if begin:
             sittings[-1].begin()
         return sittings[-1]
@@ -207,7 +213,7 @@ def test_none_is_handed_out_without_room(sit):
 
 def test_a_smaller_trial_goes_where_the_next_one_does_not_fit(sit):
     sweep = make_sweep(families={"large": 2, "small": 2}, resources={"large": {"cpus": 2}})
-    sitting = sit(sweep, room=room_on(Node(3, ())))
+    sitting = sit(sweep, room=3)
     assert sitting.fill() == ["large-0000", "small-0000"]
     sitting.die(sitting.workers[1], counts=False)
     assert sitting.fill() == ["large-0000", "small-0000"]
@@ -338,6 +344,52 @@ def test_best_weights_that_are_lost_are_told_and_the_trial_ends_all_the_same(sit
     (notice,) = events(sitting.run, "notice")
     assert notice["text"].startswith("its best weights are lost: no weights at ")
     assert ends(sitting.run) == {"lstm-0000": "finished"}
+
+
+# Workers that come and go
+
+
+def test_a_trial_that_leaves_its_place_is_the_next_to_start_and_has_not_died(sit):
+    sitting = sit(make_sweep(retries=0))
+    worker = sitting.start_one()
+    sitting.step(worker)
+    sitting.workers.remove(worker)
+    sitting.driver.left(worker.name, 1, "another epoch would not fit before n1 ends")
+    again = sitting.start_one()
+    assert (again.name, again.number) == (worker.name, 2)
+    sitting.step(again)
+    assert [each["epoch"] for each in events(sitting.run, "result")] == [1, 2]
+    assert events(sitting.run, "lost", "end") == []
+
+
+def test_an_attempt_that_never_started_is_handed_out_once_more_under_its_number(sit):
+    sitting = sit(make_sweep())
+    attempt = sitting.driver.next_attempt()
+    sitting.driver.take_back(attempt.trial.config.id)
+    again = sitting.driver.next_attempt()
+    assert (again.trial.config.id, again.number) == (attempt.trial.config.id, attempt.number) == ("lstm-0000", 1)
+
+
+def test_what_is_wanted_are_the_trials_that_run_and_wait(sit):
+    sitting = sit(make_sweep(families={"lstm": 3, "wide": 1}, resources={"wide": {"cpus": 2}}), room=1)
+    assert sorted(each.cpus for each in sitting.driver.demand()) == [1, 1, 1, 2]
+    worker = sitting.start_one()
+    while sitting.step(worker):
+        pass
+    assert sorted(each.cpus for each in sitting.driver.demand()) == [1, 1, 2]
+    sitting.start_one()
+    sitting.driver.stop("SIGTERM")
+    assert [each.cpus for each in sitting.driver.demand()] == [1]
+
+
+def test_a_trial_goes_where_its_next_epoch_fits(sit):
+    now_s, ends = 1000.0, {"short": 1009.0, "long": 1011.0}
+    seats = Seats(lambda: {name: Joined(name, 1, 0, end_s) for name, end_s in ends.items()}, lambda: now_s)
+    sitting = sit(make_sweep(families={"lstm": 1}), room=seats)
+    worker = sitting.start_one()
+    assert sitting.driver.result(worker.name, 1, worker.step() | {"epoch_s": 7.7})  # times 1.3: 10 s
+    sitting.die(worker, counts=False)
+    assert sitting.driver.next_attempt().worker == "long"
 
 
 # The end of a driver

@@ -5,16 +5,21 @@ import pickle
 from types import SimpleNamespace
 
 import pytest
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from fishray.config.sweep import Sweep
 from fishray.errors import RunError, StorageError
 from fishray.runs import Run, leased
 from fishray.runs.directory import provenance
+from fishray.tuning.crew import Crew
 from fishray.tuning.driver import Driver
 from fishray.tuning.interruption import Interruption
 from fishray.tuning.ray_tune import RESULT_FIELDS, Desk, _Scheduler, _Search
 from fishray.tuning.recorder import Recorder
+from fishray.tuning.seats import Seats
+from hpc.cluster import Joined, Worker
+from hpc.errors import ClusterError
 
 SWEEP = {
     "name": "tiny",
@@ -40,13 +45,42 @@ def interruption():
 
 
 @pytest.fixture
-def desk(run, interruption):
+def desk(run, cluster, interruption):
     """The desk of a sweep of two trials, with room for both."""
     with leased(run.path) as lease:
-        driver = Driver(run, run.resolved()[0], Recorder(run.journal, lease), lambda running, wanted: True)
+        record = Recorder(run.journal, lease)
+        driver = Driver(run, run.resolved()[0], record, Seats(cluster.joined))
         driver.begin({})
         driver.draw_planned()
-        yield Desk(driver, arguments, interruption)
+        yield Desk(driver, Crew(cluster, record, 0), arguments, interruption)
+
+
+class Workers:
+    """A cluster whose workers a test names."""
+
+    def __init__(self):
+        self.there = {"worker-1": Joined("node-1", 2, 0)}
+        self.offered, self.released, self.told = [], [], []
+
+    def offer(self, demand):
+        self.offered = demand
+
+    def joined(self):
+        return self.there
+
+    def release(self, worker):
+        self.released.append(worker)
+        del self.there[worker]
+
+    def news(self):
+        told, self.told = self.told, []
+        return told
+
+
+@pytest.fixture
+def cluster():
+    """One worker with room for two trials."""
+    return Workers()
 
 
 def arguments(attempt):
@@ -54,6 +88,7 @@ def arguments(attempt):
         "trial": {"id": attempt.trial.config.id},
         "attempt": attempt.number,
         "checkpoint": str(attempt.checkpoint),
+        "worker": attempt.worker,
         "cpus": 1,
         "gpus": 0.25,
     }
@@ -67,13 +102,19 @@ def tunes(config, name="t1", error_file=None):
 @pytest.fixture
 def trial(desk):
     """Tune's trial that is the first attempt of the first trial, and runs."""
-    made = tunes(desk.hand_out())
+    made = tunes(desk.hand_out("t1"))
     desk.started(made)
     return made
 
 
 def told(epoch, value=0.5):
-    return dict.fromkeys(RESULT_FIELDS, 0) | {"epoch": epoch, AUC: value, "notice": "", "time_total_s": 1.0}
+    return dict.fromkeys(RESULT_FIELDS, 0) | {
+        "epoch": epoch,
+        AUC: value,
+        "notice": "",
+        "leaves": False,
+        "time_total_s": 1.0,
+    }
 
 
 def events(run, *kinds):
@@ -113,7 +154,7 @@ def test_storage_that_fails_ends_the_tuning_and_no_trial(desk, run, trial):
     assert isinstance(desk.fault, StorageError)
     assert desk.is_over
     assert events(run, "end", "lost") == []
-    assert desk.hand_out() == Searcher.FINISHED
+    assert desk.hand_out("t1") == Searcher.FINISHED
 
 
 def test_a_process_that_died_is_written_down_with_its_last_words_and_tried_again(desk, run, trial, tmp_path):
@@ -124,14 +165,14 @@ def test_a_process_that_died_is_written_down_with_its_last_words_and_tried_again
     assert written["event"] == "lost"
     assert written["reason"] == "its process died: killed by signal 9"
     assert written["traceback"] == "The actor died\nkilled by signal 9"
-    assert desk.hand_out()["trial"]["id"] == TRIAL
+    assert desk.hand_out("t1")["trial"]["id"] == TRIAL
 
 
 def test_the_last_time_it_fails_with_its_last_words(desk, run, trial, tmp_path):
     words = tmp_path / "error.txt"
     words.write_text("The actor died\nkilled by signal 9\n")
     desk.lost(tunes(trial.config, error_file=str(words)))
-    again = tunes(desk.hand_out(), "t2", str(words))
+    again = tunes(desk.hand_out("t2"), "t2", str(words))
     desk.started(again)
     desk.lost(again)
     (end,) = events(run, "end")
@@ -155,19 +196,19 @@ def test_a_process_without_last_words_is_written_down_all_the_same(desk, run, tr
 
 def test_attempts_are_counted(desk, run, trial):
     desk.lost(trial)
-    desk.started(tunes(desk.hand_out(), "t2"))
+    desk.started(tunes(desk.hand_out("t2"), "t2"))
     assert [each["attempt"] for each in events(run, "attempt")] == [1, 2]
 
 
 def test_it_is_over_once_every_trial_has_ended_and_nothing_is_under_way(desk, trial):
-    other = tunes(desk.hand_out(), "t2")
+    other = tunes(desk.hand_out("t2"), "t2")
     desk.started(other)
-    assert desk.hand_out() is None
+    assert desk.hand_out("t1") is None
     for each in (trial, other):
         assert not desk.is_over
         desk.result(each, {"failed": "ValueError: no", "traceback": ""})
     assert desk.is_over
-    assert desk.hand_out() == Searcher.FINISHED
+    assert desk.hand_out("t1") == Searcher.FINISHED
 
 
 def test_a_signal_stops_the_sweep_with_the_running_epochs(desk, run, trial, interruption):
@@ -176,7 +217,7 @@ def test_a_signal_stops_the_sweep_with_the_running_epochs(desk, run, trial, inte
     desk.look_up()
     desk.look_up()
     assert [each["reason"].split(":")[0] for each in events(run, "stopping")] == ["SIGUSR1"]
-    assert desk.hand_out() is None
+    assert desk.hand_out("t1") is None
     assert not desk.is_over
     assert not desk.result(trial, told(1))
     assert desk.is_over
@@ -194,3 +235,90 @@ def test_a_run_that_was_taken_over_ends_the_tuning_and_writes_nothing(desk, run,
 @pytest.mark.parametrize("kind", [_Search, _Scheduler])
 def test_what_tune_writes_to_disk_of_these_is_empty(desk, kind):
     assert pickle.loads(pickle.dumps(kind(desk))).__dict__ == {}
+
+
+# Workers that come and go
+
+
+def test_a_trial_is_handed_out_for_a_worker_that_is_there(desk, cluster):
+    assert desk.hand_out("t1")["worker"] == "worker-1"
+    cluster.there = {}
+    assert desk.hand_out("t2") is None
+    assert not desk.is_over
+
+
+def test_a_trial_that_leaves_its_node_hands_it_back_and_goes_on_elsewhere(desk, run, trial, cluster):
+    assert not desk.result(trial, told(1) | {"leaves": True, "host": "node-1"})
+    assert cluster.released == ["worker-1"]
+    (left,) = events(run, "left")
+    assert (left["trial"], left["reason"]) == (TRIAL, "another epoch would not fit before node-1 ends")
+    cluster.there = {"worker-2": Joined("node-2", 2, 0)}
+    again = desk.hand_out("t2")
+    assert (again["trial"]["id"], again["worker"], again["attempt"]) == (TRIAL, "worker-2", 2)
+    assert events(run, "lost", "end") == []
+
+
+def test_a_trial_that_ends_with_the_epoch_after_which_it_would_have_left_has_ended(desk, run, trial, cluster):
+    assert desk.result(trial, told(1))
+    assert not desk.result(trial, told(2) | {"leaves": True})
+    assert events(run, "left") == []
+    assert cluster.released == []
+
+
+def test_a_node_that_died_is_no_death_of_its_trials(desk, run, trial, tmp_path):
+    words = tmp_path / "error.txt"
+    words.write_text("ActorDiedError\nThe actor died because its node has died.\n")
+    for name in ("t1", "t2", "t3"):
+        desk.lost(tunes(trial.config, name, str(words)))
+        trial = tunes(desk.hand_out("next"), "next", str(words))
+        desk.started(trial)
+    assert [(each["counts"], each["reason"]) for each in events(run, "lost")] == [
+        (False, "its worker worker-1 is gone")
+    ] * 3
+
+
+class Controller:
+    """Tune's, as far as attempts are taken back."""
+
+    def __init__(self, *trials):
+        self._trials, self.stopped = trials, []
+
+    def get_trials(self):
+        return self._trials
+
+    def stop_trial(self, trial):
+        self.stopped.append(trial.trial_id)
+
+
+def test_an_attempt_whose_worker_went_before_it_started_is_taken_back_and_handed_out_elsewhere(desk, run, cluster):
+    waits = tunes(desk.hand_out("t1"))
+    waits.status = Trial.PENDING
+    controller = Controller(waits)
+    desk.take_back(controller)
+    assert controller.stopped == []
+    cluster.there = {"worker-2": Joined("node-2", 1, 0)}
+    desk.take_back(controller)
+    assert controller.stopped == ["t1"]
+    again = desk.hand_out("t2")
+    assert (again["trial"]["id"], again["worker"], again["attempt"]) == (TRIAL, "worker-2", 1)
+    assert events(run, "attempt", "lost") == []
+
+
+def test_a_cluster_hears_what_runs_and_waits_and_the_journal_how_its_workers_stand(desk, run, cluster):
+    cluster.told = [Worker("17", "lost", "NODE_FAIL", "node-1")]
+    desk.look_up()
+    assert cluster.offered == [{"cpus": 1, "gpus": 0.0}] * 2
+    (written,) = events(run, "worker")
+    assert {key: written[key] for key in ("worker", "state", "reason", "node")} == {
+        "worker": "17", "state": "lost", "reason": "NODE_FAIL", "node": "node-1"
+    }  # fmt: skip
+
+
+def test_workers_that_cannot_be_had_end_the_tuning(desk, cluster):
+    def refuse(demand):
+        raise ClusterError("worker 3 ended before it joined")
+
+    cluster.offer = refuse
+    desk.look_up()
+    assert isinstance(desk.fault, ClusterError)
+    assert desk.is_over

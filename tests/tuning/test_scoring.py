@@ -11,12 +11,13 @@ from fishray.report.ranking import rank
 from fishray.runs import Run, leased
 from fishray.runs.directory import provenance
 from fishray.sequences import Sequences, valid_labels
-from fishray.tuning.local_ray import ray_on_this_node
+from fishray.tuning.crew import Crew
 from fishray.tuning.node import Node
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.recorder import Recorder
 from fishray.tuning.scoring import score_on_test
 from fishray.weights import write_weights
+from hpc.cluster import OneMachine
 
 SWEEP = """
 data: {{store: {store}, look_back: 24}}
@@ -61,8 +62,9 @@ def test_a_leader_that_cannot_be_scored_is_written_down_and_the_others_are_score
     node = Node(2, ())
     prepared = Prepared(run.resolved()[0], node, (), "fingerprint", tank)
     baselines = {"persistence": Persistence.fit(tank.train)}
-    with ray_on_this_node(node), leased(run.path) as lease:
-        score_on_test(prepared, run, run.state(), baselines, Recorder(run.journal, lease))
+    with OneMachine(node.cpus, 0) as cluster, leased(run.path) as lease:
+        record = Recorder(run.journal, lease)
+        score_on_test(prepared, run, run.state(), baselines, record, Crew(cluster, record, 0))
     predictions = run.read_predictions()
     assert set(predictions["test"].probability) == {"lstm-0001", "gru-0004", "persistence"}
     assert len(predictions["validation"].probability) == 5 + 1
@@ -77,7 +79,8 @@ def score_again(run, tank):
     """Score a run without a test split, for which no model has to run."""
     prepared = Prepared(run.resolved()[0], Node(2, ()), (), "fingerprint", Sequences(tank.train, tank.validation))
     with leased(run.path) as lease:
-        score_on_test(prepared, run, run.state(), {}, Recorder(run.journal, lease))
+        record = Recorder(run.journal, lease)
+        score_on_test(prepared, run, run.state(), {}, record, Crew(OneMachine(2, 0), record, 0))
     return run.read_predictions()["validation"].probability
 
 

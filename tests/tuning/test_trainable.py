@@ -16,7 +16,8 @@ from fishray.runs.directory import provenance
 from fishray.tuning.driver import Attempt
 from fishray.tuning.node import Node
 from fishray.tuning.space import draw_trial
-from fishray.tuning.trainable import TrialTrainable, attempt_arguments, describe_failure
+from fishray.tuning.trainable import TrialTrainable, attempt_arguments, describe_failure, fits
+from hpc.settings import NODE_END
 
 # Frames are a read-only memory map on purpose; networks copy from it and never write.
 pytestmark = pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
@@ -102,7 +103,7 @@ def granted(run, family, number=0, attempt=1, epochs=0, since=0):
     trial = draw_trial(sweep.seed, family, sweep.families[family], number)
     checkpoint = run.prepare_attempt(trial.id, attempt, (trial.id, attempt - 1) if attempt > 1 else None)
     told = TrialState(trial, results={epoch: {} for epoch in range(1, epochs + 1)}, since=since)
-    return attempt_arguments(sweep, run, Attempt(told, attempt, checkpoint), Node(2, ()), 0) | {"gpus": 0}
+    return attempt_arguments(sweep, run, Attempt(told, attempt, checkpoint, "worker-1"), Node(2, ()), 0) | {"gpus": 0}
 
 
 def scores(trainable, epochs=2):
@@ -272,9 +273,9 @@ def test_the_frames_are_gone_when_the_last_process_lets_go(new_run, process, scr
     run = new_run()
     trainable = process(granted(run, "convlstm"))
     trainable.step()
-    assert list(scratch.glob("fishray-*/*/*.npy"))
+    assert list(scratch.glob("hpc-*/*/*.npy"))
     trainable.cleanup()
-    assert list(scratch.glob("fishray-*/*")) == []
+    assert list(scratch.glob("hpc-*/*")) == []
 
 
 def test_a_process_takes_one_thread_for_each_cpu(new_run, process):
@@ -331,3 +332,18 @@ def test_a_model_larger_than_its_share_of_a_real_gpu_is_called_so(new_run, proce
 )
 def test_other_failures_are_their_type_and_first_line(error, words):
     assert describe_failure(error) == words
+
+
+@pytest.mark.parametrize(("left_s", "fits_in"), [(130.1, True), (129.9, False), (-1.0, False)])
+def test_another_epoch_is_begun_if_the_node_lives_a_third_longer_than_the_last_one_took(tmp_path, left_s, fits_in):
+    told = tmp_path / "node-end"
+    told.write_text(repr(1000.0 + left_s))
+    assert fits(100.0, {NODE_END: str(told)}, now_s=1000.0) is fits_in
+
+
+def test_on_a_machine_that_nobody_takes_away_every_epoch_fits():
+    assert fits(1e9, {})
+
+
+def test_where_the_worker_and_its_files_are_gone_none_does(tmp_path):
+    assert not fits(1.0, {NODE_END: str(tmp_path / "gone")})

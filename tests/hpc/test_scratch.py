@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from fishray import scratch
-from fishray.errors import ResourceError
-from fishray.scratch import Scratch, remove_stale_scratch, scratch_root
+from hpc import scratch
+from hpc.errors import ScratchError
+from hpc.scratch import Scratch, remove_stale_scratch, scratch_root
 
 HOLD = """
 import sys
-from fishray.scratch import Scratch
+from hpc.scratch import Scratch
 with Scratch(sys.argv[1]) as held:
     (held.path / "frames.npy").write_bytes(b"frames")
     print("held", flush=True)
@@ -40,7 +40,7 @@ def user_of(key, root):
 
 
 def test_scratch_is_readable_to_its_user_alone(root):
-    assert root.name == f"fishray-{os.getuid()}"
+    assert root.name == f"hpc-{os.getuid()}"
     assert root.stat().st_mode & 0o777 == 0o700
     with Scratch("run") as held:
         assert held.path == root / "run"
@@ -51,7 +51,7 @@ def test_a_link_in_the_place_of_scratch_is_refused(root):
     elsewhere = root.with_name("elsewhere")
     root.rename(elsewhere)
     root.symlink_to(elsewhere)
-    with pytest.raises(ResourceError, match="belongs to somebody else; set TMPDIR"):
+    with pytest.raises(ScratchError, match="belongs to somebody else; set TMPDIR"):
         scratch_root()
 
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
-from fishray.errors import ResourceError
+from hpc.errors import ScratchError
 
 USE = "in-use"
 """The file whose lock says that a directory is used."""
@@ -33,13 +33,13 @@ def scratch_root(within: Path | None = None) -> Path:
 
     Raises
     ------
-    ResourceError
+    ScratchError
         If somebody else made it first.
     """
-    root = (within or Path(tempfile.gettempdir())) / f"fishray-{os.getuid()}"
+    root = (within or Path(tempfile.gettempdir())) / f"hpc-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
     if root.is_symlink() or root.stat().st_uid != os.getuid():
-        raise ResourceError(f"{root} belongs to somebody else; set TMPDIR to a folder of your own")
+        raise ScratchError(f"{root} belongs to somebody else; set TMPDIR to a folder of your own")
     return root
 
 
@@ -71,10 +71,17 @@ class Scratch:
         _remove_if_unused(self.path)
 
 
-def remove_stale_scratch() -> None:
-    """Remove what processes that were killed left behind."""
-    for path in (*scratch_root().iterdir(), *scratch_root(SHORT).iterdir()):
-        _remove_if_unused(path)
+def remove_stale_scratch(within: Path | None = None) -> None:
+    """Remove what processes that were killed left behind.
+
+    Parameters
+    ----------
+    within
+        Looked at besides the system's directory for temporary files.
+    """
+    for root in {scratch_root(), scratch_root(SHORT), scratch_root(within)}:
+        for path in root.iterdir():
+            _remove_if_unused(path)
 
 
 def _remove_if_unused(path: Path) -> None:

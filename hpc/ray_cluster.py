@@ -1,0 +1,260 @@
+"""Ray's own processes: a head in this process's care, and the raylet of a worker.
+
+Ray reads these when it is first imported, and never again: a token for every process, so that nobody else on a shared
+node can join; loopback as the address of a head that names no other (Ray calls that switch after the systems where it
+is the default); no usage statistics; a node that is cut off is given up after some seconds instead of a minute.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc.errors import ClusterError
+from hpc.scratch import SHORT, Scratch
+from hpc.slurm import Slurm
+
+LOOPBACK = "127.0.0.1"
+ON_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+os.environ |= {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    ON_LOOPBACK: "0",
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "4",
+}
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Room for messages: data comes from shared storage, not through Ray."""
+
+WITHOUT_HEAD_S = 20
+"""How long a raylet looks for a head that it cannot reach before it ends itself."""
+
+LONGEST_SOCKET = 107
+SOCKET_BELOW = len("/hpc-1234567890/ray-abcdef/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""What Slurm sends before it kills."""
+
+
+@dataclass(frozen=True)
+class RayNode:
+    """A node of Ray's that lives."""
+
+    node_id: str
+    address: str
+    resources: Mapping[str, float]
+
+
+@contextmanager
+def ray_head(
+    token: Path | None = None,
+    *,
+    address: str = LOOPBACK,
+    cpus: int = 0,
+    gpus: int = 0,
+    resources: Mapping[str, float] | None = None,
+    scratch: Path | None = None,
+) -> Iterator[str]:
+    """Start a Ray of our own, whose driver this process is, and stop it.
+
+    Parameters
+    ----------
+    token
+        A file with the secret that every process shows; one for this Ray alone when left out.
+    address
+        Where it listens.
+    cpus, gpus, resources
+        What the head's own node offers.
+    scratch
+        Directory for its private files; the system's for temporary files when left out.
+
+    Yields
+    ------
+    Where workers join: ``address:port``.
+    """
+    import ray
+
+    with Scratch(f"ray-{secrets.token_hex(3)}", room_for_sockets(scratch)) as private:
+        if token is None:
+            token = private.path / "token"
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32))
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        logging.getLogger("ray").setLevel(logging.CRITICAL)
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=gpus,
+                resources=dict(resources or {}),
+                include_dashboard=False,
+                log_to_driver=False,
+                configure_logging=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(private.path),
+                _node_ip_address=address,
+            )
+            yield ray.get_runtime_context().gcs_address
+        except SystemExit as error:  # what Ray makes of SIGTERM, until its user takes the signals back
+            raise KeyboardInterrupt from error
+        finally:
+            ray.shutdown()
+
+
+def ray_nodes() -> list[RayNode]:
+    """Nodes that live, of the Ray that this process drives."""
+    import ray
+
+    return [
+        RayNode(node["NodeID"], node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]
+    ]
+
+
+def drain(node_id: str, within_s: float) -> None:
+    """Start nothing more on a node; it leaves when what runs there has ended, or after a time [s] at the latest."""
+    from ray._private.worker import global_worker
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+    deadline_ms = int((time.time() + within_s) * 1000)
+    reason = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION  # the only one that a busy node accepts
+    global_worker.gcs_client.drain_node(node_id, reason, "its node is handed back", deadline_ms)
+
+
+class Raylet:
+    """The Ray node of a worker: `ray start --block` and what it starts.
+
+    Signals that Slurm sends to every process of a job are kept from it, so that what runs can end in good order; it is
+    ended by `stop` alone.
+    """
+
+    def __init__(
+        self,
+        head: str,
+        token: Path,
+        *,
+        address: str,
+        cpus: int,
+        gpus: int,
+        memory_bytes: int | None,
+        resources: Mapping[str, float],
+        scratch: Path,
+        log: Path,
+        environment: Mapping[str, str],
+    ):
+        import json
+
+        command = [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+            *("--address", head, "--node-ip-address", address, "--temp-dir", str(scratch)),
+            *("--num-cpus", str(cpus), "--num-gpus", str(gpus), "--resources", json.dumps(dict(resources))),
+            *("--min-worker-port", "0", "--max-worker-port", "0"),  # any free ones, rather than everybody's first
+            *("--object-store-memory", str(OBJECT_STORE_BYTES)),
+            *(["--memory", str(memory_bytes)] if memory_bytes else []),
+        ]
+        inherited = {key: value for key, value in os.environ.items() if key != ON_LOOPBACK}
+        own = {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_gcs_rpc_server_reconnect_timeout_s": str(WITHOUT_HEAD_S)}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    command,
+                    env={**inherited, **own, **environment},
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._has_started = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended; ``ray start`` itself stays when its raylet leaves in good order."""
+        if self._process.poll() is not None:
+            return True
+        has_raylet = any(_name(child) == "raylet" for child in _children(self._process.pid))
+        self._has_started |= has_raylet
+        return self._has_started and not has_raylet
+
+    def stop(self) -> None:
+        """End it and everything it has started."""
+        started = _descendants(self._process.pid)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pid in started:  # raylets and trials have sessions of their own
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def room_for_sockets(scratch: Path | None = None) -> Path:
+    """A directory for temporary files, unless the path of Ray's sockets in it would be too long."""
+    import tempfile
+
+    usual = scratch or Path(tempfile.gettempdir())
+    return usual if len(os.fsencode(usual)) + SOCKET_BELOW <= LONGEST_SOCKET else SHORT
+
+
+def address_of_this_node(slurm: Slurm, interface: str | None = None) -> str:
+    """IPv4 address at which other nodes reach this one.
+
+    Raises
+    ------
+    ClusterError
+        If there is none but loopback.
+    """
+    if interface:
+        return _address_of(interface)
+    node = os.environ.get("SLURMD_NODENAME", "")
+    names = [slurm.node_address(node)] if node else []
+    for name in (*names, socket.gethostname()):
+        with suppress(OSError):
+            address = socket.gethostbyname(name)
+            if not address.startswith("127."):
+                return address
+    raise ClusterError(
+        f"{socket.gethostname()} has no address but loopback by its name; "
+        "name its interface: cluster: {interface: eth0}"
+    )
+
+
+def _address_of(interface: str) -> str:
+    import fcntl
+    import struct
+
+    request = 0x8915  # SIOCGIFADDR of linux/sockios.h
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            answer = fcntl.ioctl(probe.fileno(), request, struct.pack("256s", interface.encode()[:15]))
+        except OSError as error:
+            there = ", ".join(name for _, name in socket.if_nameindex())
+            raise ClusterError(f"cluster.interface: no address on {interface}; this node has {there}") from error
+    return socket.inet_ntoa(answer[20:24])
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
+
+
+def _descendants(pid: int) -> list[int]:
+    return [each for child in _children(pid) for each in (child, *_descendants(child))]
+
+
+def _name(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""

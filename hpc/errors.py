@@ -8,6 +8,11 @@
     └── ScratchError          a directory for temporary files that cannot be used
 """
 
+import re
+
+PASSING = "unable to contact|timed out|did not answer|sending signal|temporarily|connection refused|zero bytes"
+"""What Slurm's commands say when their controller is busy, restarts or cannot be reached (slurm_errno.h)."""
+
 
 class HpcError(Exception):
     """What went wrong, where, and what to do about it, in one line."""
@@ -17,6 +22,11 @@ class HpcError(Exception):
 
 class SlurmError(HpcError):
     """A command of Slurm's that failed, with its own words."""
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether its controller did not answer: it may do so later."""
+        return bool(re.search(PASSING, str(self), re.IGNORECASE))
 
 
 class ClusterError(HpcError):

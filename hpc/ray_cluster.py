@@ -5,6 +5,7 @@ node can join; loopback as the address of a head that names no other (Ray calls 
 is the default); no usage statistics; a node that is cut off is given up after some seconds instead of a minute.
 """
 
+import json
 import logging
 import os
 import secrets
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc.errors import ClusterError
+from hpc.errors import ClusterError, SlurmError
 from hpc.scratch import SHORT, Scratch
 from hpc.slurm import Slurm
 
@@ -43,6 +44,9 @@ WITHOUT_HEAD_S = 20
 
 LONGEST_SOCKET = 107
 SOCKET_BELOW = len("/hpc-1234567890/ray-abcdef/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+
+LONGEST_DRAIN_S = 30 * 86400.0
+"""Where nobody knows when a node ends."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """What Slurm sends before it kills."""
@@ -124,6 +128,7 @@ def ray_nodes() -> list[RayNode]:
 
 def drain(node_id: str, within_s: float) -> None:
     """Start nothing more on a node; it leaves when what runs there has ended, or after a time [s] at the latest."""
+    within_s = min(within_s, LONGEST_DRAIN_S)
     from ray._private.worker import global_worker
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
@@ -151,9 +156,9 @@ class Raylet:
         resources: Mapping[str, float],
         scratch: Path,
         log: Path,
+        umask: int,
         environment: Mapping[str, str],
     ):
-        import json
 
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
@@ -174,6 +179,7 @@ class Raylet:
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
+                    umask=umask,
                 )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -217,9 +223,11 @@ def address_of_this_node(slurm: Slurm, interface: str | None = None) -> str:
     """
     if interface:
         return _address_of(interface)
-    node = os.environ.get("SLURMD_NODENAME", "")
-    names = [slurm.node_address(node)] if node else []
-    for name in (*names, socket.gethostname()):
+    names = [socket.gethostname()]
+    if node := os.environ.get("SLURMD_NODENAME", ""):
+        with suppress(SlurmError):  # some sites hide nodes from users
+            names.insert(0, slurm.node_address(node))
+    for name in names:
         with suppress(OSError):
             address = socket.gethostbyname(name)
             if not address.startswith("127."):
@@ -228,6 +236,14 @@ def address_of_this_node(slurm: Slurm, interface: str | None = None) -> str:
         f"{socket.gethostname()} has no address but loopback by its name; "
         "name its interface: cluster: {interface: eth0}"
     )
+
+
+def address_towards(other: str) -> str:
+    """IPv4 address at which this node is seen from ``host:port``: that of the interface on the way there."""
+    host, _, port = other.rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # connecting it sends nothing
+        probe.connect((host, int(port)))
+        return str(probe.getsockname()[0])
 
 
 def _address_of(interface: str) -> str:

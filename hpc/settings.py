@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,19 +22,28 @@ NODE_END = "HPC_NODE_END"
 [s since 1970]. It is rewritten when that comes to be earlier."""
 
 
-def _slurm_time(value: str) -> str:
-    parse_time(value)
-    return value
+def _slurm_time(value: Any) -> Any:
+    if isinstance(value, str):
+        parse_time(value)
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f'{value}: must be a time as Slurm writes it, in quotes, like "04:00:00"')
+
+
+def _sbatch_value(value: Any) -> Any:
+    if isinstance(value, str | int):
+        return value
+    raise ValueError(f"{value!r}: must be a word, a whole number, true or false")
 
 
 def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-SlurmTime = Annotated[str, AfterValidator(_slurm_time)]
+SlurmTime = Annotated[str, BeforeValidator(_slurm_time)]
 """As Slurm writes it: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS."""
 
-SbatchOptions = dict[str, str | int | bool]
+SbatchOptions = dict[str, Annotated[str | int | bool, BeforeValidator(_sbatch_value)]]
 """Any options of sbatch by their long names; true: an option without a value; false: leave out one of ours."""
 
 

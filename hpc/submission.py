@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from hpc.errors import SlurmError
 from hpc.scratch import USE
 from hpc.settings import ClusterSettings, JobSettings
-from hpc.slurm import outside_a_job
+from hpc.slurm import COMMAND_TIMEOUT_S, outside_a_job
 
 PACKED = "environment.tar"
 """A virtual environment in one file, in the cluster's folder."""
@@ -30,7 +30,8 @@ class _Executor(submitit.SlurmExecutor):  # type: ignore[misc]
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         inherited = sorted(set(os.environ) - set(outside_a_job()))
-        return ["env", *(f"--unset={key}" for key in inherited), "sbatch", str(submission_file_path)]
+        bounded = ["timeout", "--verbose", str(COMMAND_TIMEOUT_S)]
+        return [*bounded, "env", *(f"--unset={key}" for key in inherited), "sbatch", str(submission_file_path)]
 
 
 def submit_worker(settings: ClusterSettings, folder: Path, name: str, function: Callable[..., None], *args: Any) -> str:
@@ -65,6 +66,7 @@ def _worker_executor(settings: ClusterSettings, folder: Path, name: str) -> _Exe
         job_name=name,
         comment=str(folder),  # whose it is
         wckey=None,  # submitit's own, which some sites refuse
+        time=None,  # neither its five minutes
         nodes=1,
         ntasks_per_node=1,
         signal_delay_s=settings.notice_s,
@@ -150,5 +152,5 @@ def _remove_unsubmitted(jobs: Path) -> None:
 
 def _sbatch_words(text: str) -> str:
     """What sbatch said, out of what submitit says around it."""
-    said = [line.strip() for line in text.splitlines() if re.match(r"\s*(sbatch|srun):", line)]
+    said = [line.strip() for line in text.splitlines() if re.match(r"\s*(sbatch|srun|timeout):", line)]
     return " ".join(said) or " ".join(text.split())

@@ -12,17 +12,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+from hpc.errors import SlurmError
 from hpc.files import read_json, write_json
-from hpc.ray_cluster import SIGNALS, Raylet, address_of_this_node, room_for_sockets
+from hpc.ray_cluster import SIGNALS, Raylet, address_towards, room_for_sockets
 from hpc.scratch import Scratch, remove_stale_scratch
 from hpc.settings import NODE_END, ClusterSettings
 from hpc.slurm import Slurm
+from hpc.times import parse_time
 
 HEAD, TOKEN, WORKERS, JOBS = "head.json", "token", "workers", "jobs"
 """Files and folders of a cluster: where the head is, the secret, what workers say of themselves, submitit's files."""
 
 LOOK_EVERY_S = 0.5
 LOOK_FOR_HEAD_EVERY_S = 2.0
+SERVED_S = 20.0
+"""A raylet that ends sooner has not joined."""
+TRIES = 3
+"""Raylets that end before they join, one after another, before a worker gives up."""
+COARSE_S = 60.0
+"""Slurm sends what it was asked to send before the end by up to this much sooner."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class WorkerRecord:
 
     job_id: str
     state: str
-    """joining, running, draining, ended."""
+    """pending (its driver says so), joining, running, draining, ended, failed."""
     host: str
     pid: int
     address: str
@@ -87,11 +95,13 @@ def resource_of(job_id: str) -> str:
 
 def work(folder: Path, settings: ClusterSettings) -> None:
     """Be a worker of a cluster until it is not wanted any more; runs within a Slurm job."""
-    os.umask(0o077)
+    umask = os.umask(0o077)
     remove_stale_scratch(settings.scratch)
-    job_id = os.environ["SLURM_JOB_ID"]
-    with Scratch(f"ray-{job_id}", room_for_sockets(settings.scratch)) as scratch:
-        Worker(folder, settings, scratch.path, Slurm()).run()
+    try:
+        with Scratch(f"ray-{os.environ['SLURM_JOB_ID']}", room_for_sockets(settings.scratch)) as scratch:
+            Worker(folder, settings, scratch.path, umask).run()
+    finally:
+        remove_stale_scratch(settings.scratch)  # of what was killed on this node meanwhile
 
 
 class Worker:
@@ -103,24 +113,29 @@ class Worker:
         The cluster's, on shared storage.
     scratch
         A private directory on the node.
+    umask
+        Of what trains here: its files are the user's affair.
     """
 
-    def __init__(self, folder: Path, settings: ClusterSettings, scratch: Path, slurm: Slurm):
+    def __init__(self, folder: Path, settings: ClusterSettings, scratch: Path, umask: int, slurm: Slurm | None = None):
         self._folder = folder
         self._settings = settings
         self._scratch = scratch
+        self._umask = umask
         self._node_end = scratch / "node-end"
         self._leaving = threading.Event()
         self._why = ""
+        self._failures = 0
+        """Raylets that ended before they joined, since the last one that did."""
+        self._has_served = False
         job_id = os.environ["SLURM_JOB_ID"]
-        job = slurm.job(job_id)
         self._record = WorkerRecord(
             job_id=job_id,
             state="joining",
             host=socket.gethostname(),
             pid=os.getpid(),
-            address=address_of_this_node(slurm),
-            end_s=job.end_s if job else float("inf"),
+            address="",
+            end_s=end_of(job_id, slurm or Slurm(), parse_time(settings.time)),
         )
 
     def run(self) -> None:
@@ -129,17 +144,35 @@ class Worker:
             signal.signal(each, self._on_signal)
         self._write_end(self._record.end_s)
         self._say("joining")
-        served, reason = 0, "failed"
+        served, state, reason = 0, "failed", "it raised"
         try:
-            while not self._leaving.is_set() and (head := self._await_head(served)):
+            while not self._leaving.is_set() and self._failures < TRIES and (head := self._await_head(served)):
                 served = head.generation
-                self._serve(head)
-            reason = self._why or "no driver any more"
+                try:
+                    self._serve(head)
+                except OSError:  # no way there, or storage that is gone
+                    self._failures += 1
+                    self._leaving.wait(LOOK_FOR_HEAD_EVERY_S)
+            state, reason = self._conclusion()
         finally:
-            self._say("ended", reason)
+            self._say(state, reason)
+
+    def _conclusion(self) -> tuple[str, str]:
+        """How this ends, and why."""
+        if self._why:
+            return "ended", self._why
+        if self._failures >= TRIES:
+            return "failed", f"Ray does not start here ({self._ray_log})"
+        head = Head.read(self._folder)
+        if head and not head.closed and not self._has_served:
+            return "failed", f"it cannot reach the driver's Ray at {head.address}"
+        return "ended", "no driver any more"
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self._why = self._why or signal.Signals(number).name
+        is_time = self._record.end_s - time.time() < self._settings.notice_s + COARSE_S
+        words = {signal.SIGUSR2: "handed back", signal.SIGTERM: "preempted or cancelled"}
+        name = signal.Signals(number)
+        self._why = self._why or ("its time is nearly over" if is_time else words.get(name, name.name))
         self._leaving.set()
 
     def _await_head(self, served: int) -> Head | None:
@@ -157,7 +190,7 @@ class Worker:
     def _serve(self, head: Head) -> None:
         """Be a node of one head's until it, or this node, is over."""
         granted = granted_here()
-        log = self._folder / JOBS / f"{self._record.job_id}-ray.log"
+        self._record = replace(self._record, address=address_towards(head.address))
         raylet = Raylet(
             head.address,
             self._folder / TOKEN,
@@ -167,11 +200,12 @@ class Worker:
             memory_bytes=granted["memory_bytes"],
             resources={resource_of(self._record.job_id): 1},
             scratch=self._scratch,
-            log=log,
-            environment={NODE_END: str(self._node_end)},
+            log=self._ray_log,
+            umask=self._umask,
+            environment={NODE_END: str(self._node_end), **caches_in(self._scratch)},
         )
         self._say("running")
-        looked_s = time.monotonic()
+        began_s = looked_s = time.monotonic()
         try:
             while not raylet.is_over:
                 if self._leaving.is_set() and self._record.state != "draining":
@@ -183,6 +217,15 @@ class Worker:
                         break
         finally:
             raylet.stop()
+        if not self._leaving.is_set():
+            self._say("joining")
+        lasted = time.monotonic() - began_s > SERVED_S
+        self._has_served |= lasted
+        self._failures = 0 if lasted or self._is_over(head) else self._failures + 1
+
+    @property
+    def _ray_log(self) -> Path:
+        return self._folder / JOBS / f"{self._record.job_id}-ray.log"
 
     def _is_over(self, head: Head) -> bool:
         latest = Head.read(self._folder)
@@ -204,6 +247,20 @@ class Worker:
             self._record.write(self._folder)
 
 
+def end_of(job_id: str, slurm: Slurm, limit_s: float) -> float:
+    """When a job that runs now will end [s since 1970]; by its limit where Slurm cannot be asked, as in a container.
+
+    Parameters
+    ----------
+    limit_s
+        What it has asked for [s].
+    """
+    with suppress(SlurmError):
+        if job := slurm.job(job_id):
+            return job.end_s
+    return time.time() + limit_s
+
+
 def answers(address: str) -> bool:
     """Whether somebody listens at ``host:port``."""
     host, _, port = address.rpartition(":")
@@ -212,15 +269,23 @@ def answers(address: str) -> bool:
     return False
 
 
+def caches_in(scratch: Path) -> dict[str, str]:
+    """Environment that keeps compilers' caches, else in everybody's /tmp, in a directory that ends with the worker."""
+    return {"TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"), "TRITON_CACHE_DIR": str(scratch / "triton")}
+
+
 def granted_here(environment: dict[str, str] | None = None) -> dict[str, Any]:
     """CPUs, GPUs and memory that Slurm has granted to this job on this node, whatever the machine has."""
     found = dict(os.environ) if environment is None else environment
     visible = [
         device for device in found.get("CUDA_VISIBLE_DEVICES", "").split(",") if device not in ("", "NoDevFiles")
     ]
+    cpus = int(found.get("SLURM_CPUS_PER_TASK") or found.get("SLURM_CPUS_ON_NODE") or 1)
     memory_mb = found.get("SLURM_MEM_PER_NODE", "0")
+    if (by_cpu_mb := found.get("SLURM_MEM_PER_CPU", "")).isdecimal():
+        memory_mb = str(int(by_cpu_mb) * cpus)
     return {
-        "cpus": int(found.get("SLURM_CPUS_PER_TASK") or found.get("SLURM_CPUS_ON_NODE") or 1),
+        "cpus": cpus,
         "gpus": int(found.get("SLURM_GPUS_ON_NODE") or len(visible)),
         "memory_bytes": int(memory_mb) * 2**20 if memory_mb.isdecimal() and int(memory_mb) else None,
     }

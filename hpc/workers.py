@@ -1,5 +1,7 @@
 """A Ray of our own whose workers are Slurm jobs: submitted as the demand asks, joined as they are granted."""
 
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -13,32 +15,33 @@ from hpc.cluster import Joined, Worker
 from hpc.demand import Size, Wanted, plan_change, workers_needed
 from hpc.errors import ClusterError, HpcError, SlurmError
 from hpc.files import make_token, private_directory
+from hpc.packing import pack_environment
 from hpc.ray_cluster import RayNode, address_of_this_node, drain, ray_head, ray_nodes
 from hpc.settings import ClusterSettings
 from hpc.slurm import QueuedJob, Slurm
-from hpc.submission import submit_worker
-from hpc.times import parse_time
+from hpc.standing import IS_OVER, TAKES_WORK, standing
+from hpc.submission import PACKED, submit_worker
 from hpc.worker import JOBS, TOKEN, WORKERS, Head, WorkerRecord, resource_of, work
 
 LOOK_EVERY_S = 1.0
 """At what workers say of themselves, and at Ray."""
 QUEUE_EVERY_S = 10.0
 """At the queue, which the whole site shares."""
-LOST_S = 15.0
-"""A worker that Ray has not seen for this long is lost, whatever the queue says."""
+RETRY_S = 15.0
+"""Between a command of Slurm's that failed and the next."""
 UNLISTED_S = 30.0
 """How long the queue may take to list a job that it has accepted."""
+JOIN_S = 300.0
+"""How long a worker may take to join: over a minute goes by where Ray is read from slow shared storage."""
+REASON_EVERY_S = 300.0
+"""Between two notes of why a worker waits: a queue changes its mind all the time."""
 FAILURES = 3
-"""Workers that end before they join, or submissions that fail, one after another, before we give up."""
-RETRY_S = 15.0
-"""Between a submission that failed and the next."""
+"""Workers that end before they join, or submissions that are refused, one after another, before we give up."""
 CLOSING_S = 30.0
 LOG_LINES = 6
 
-TAKES_WORK = ("joining", "running")
-IS_OVER = ("ended", "lost")
-BROKEN = ("failed", "FAILED", "BOOT_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
-"""How a worker ends that could not even begin."""
+BROKEN = ("FAILED", "BOOT_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
+"""How the queue says that a job ended which could not even begin."""
 
 
 @dataclass
@@ -47,6 +50,8 @@ class _Known:
 
     worker: Worker
     submitted_s: float
+    changed_s: float
+    """When it came to stand as it does."""
     seen_s: float | None = None
     """When Ray saw it last; None before it joined."""
     idle_since_s: float | None = None
@@ -95,6 +100,9 @@ class RayOnSlurm:
         self._submit_after_s = 0.0
         self._queue: dict[str, QueuedJob] = {}
         self._queue_read_s = 0.0
+        self._ask_after_s = 0.0
+        self._needed_s = time.monotonic()
+        """When every waiting job was needed last."""
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="workers", daemon=True)
@@ -104,6 +112,8 @@ class RayOnSlurm:
         for part in ("", WORKERS, JOBS):
             private_directory(self.folder / part)
         make_token(self.folder / TOKEN)
+        if self.settings.environment == "packed":
+            pack_environment(Path(sys.prefix), self.folder / PACKED)
         self._read_queue()
         with self._resources:
             last = Head.read(self.folder)
@@ -125,8 +135,7 @@ class RayOnSlurm:
         with self._resources:
             if not self.leaves_workers:
                 with suppress(HpcError, OSError):
-                    self._head.close(self.folder)
-                    self._cancel_all()
+                    close_cluster(self.folder, self._slurm, keep_logs=isinstance(error, HpcError))
 
     def offer(self, demand: Sequence[Wanted]) -> None:
         """Say what waits and runs: the ``cpus`` and ``gpus`` of each task.
@@ -161,22 +170,30 @@ class RayOnSlurm:
     def _watch(self) -> None:
         while not self._over.wait(LOOK_EVERY_S):
             try:
+                self._read_queue_if_due()
                 self._look()
                 self._change()
-            except SlurmError as error:  # a controller that is busy or restarts answers later
-                self._submit_after_s = time.monotonic() + RETRY_S
-                if not self._known:
-                    self._fail(error)
             except HpcError as error:
                 self._fault = error
             except Exception as error:  # noqa: BLE001  (this thread has nobody else to tell)
                 self._fault = ClusterError(f"workers are not looked after any more: {type(error).__name__}: {error}")
                 self._over.set()
 
+    def _read_queue_if_due(self) -> None:
+        """Ask the queue; a controller that is busy or restarts answers later, and workers do without it."""
+        if time.monotonic() < self._ask_after_s:
+            return
+        try:
+            self._read_queue()
+            self._ask_after_s = time.monotonic() + QUEUE_EVERY_S
+        except SlurmError:
+            self._ask_after_s = time.monotonic() + RETRY_S
+        for job in self._queue.values():  # accepted by a controller whose answer never came
+            if job.is_active and job.comment == str(self.folder) and job.job_id not in self._known:
+                self._know(Worker(job.job_id, "pending", job.reason))
+
     def _look(self) -> None:
         """See how every worker stands."""
-        if time.monotonic() - self._queue_read_s > QUEUE_EVERY_S:
-            self._read_queue()
         records = WorkerRecord.read_all(self.folder)
         nodes = {name: node for node in ray_nodes() for name in node.resources if name.startswith(resource_of(""))}
         now_s = time.monotonic()
@@ -187,34 +204,40 @@ class RayOnSlurm:
             known.seen_s = now_s if node else known.seen_s
             unseen_s = None if known.seen_s is None else now_s - known.seen_s
             worker = standing(records.get(job_id), self._queue.get(job_id), known.worker, unseen_s)
-            if (
-                job_id not in self._queue
-                and self._queue_read_s - known.submitted_s > UNLISTED_S
-                and worker.state not in IS_OVER
-            ):
-                worker = replace(
-                    worker, state="lost", reason=self._slurm.final_state(job_id) or "the queue has it no more"
-                )
-            self._note(known, worker)
-            if worker.state == "draining" and node and not known.drains:
+            self._note(known, self._given_up(known, worker) or worker)
+            if known.worker.state == "draining" and node and not known.drains:
                 known.drains = True
-                drain(node.node_id, min(worker.end_s - time.time(), parse_time(self.settings.time)))
+                drain(node.node_id, known.worker.end_s - time.time())
         self._take_stock(nodes)
 
+    def _given_up(self, known: _Known, worker: Worker) -> Worker | None:
+        """The worker as one that is waited for no longer, if that is so."""
+        if worker.state in IS_OVER:
+            return None
+        if worker.job_id not in self._queue and self._queue_read_s - known.submitted_s > UNLISTED_S:
+            reason = self._slurm.final_state(worker.job_id) or "the queue has it no more"
+            return replace(worker, state="ended" if reason == "COMPLETED" else "lost", reason=reason)
+        joins_for_s = time.monotonic() - known.changed_s
+        if worker.state == known.worker.state == "joining" and joins_for_s > JOIN_S:
+            return replace(worker, state="failed", reason=f"it has not joined within {JOIN_S:.0f} s")
+        return None
+
     def _note(self, known: _Known, worker: Worker) -> None:
-        if worker == known.worker:
+        """Take over how a worker stands, tell of it, and do what follows."""
+        last, joined_once, now_s = known.worker, known.seen_s is not None, time.monotonic()
+        changed = (worker.state, worker.node) != (last.state, last.node)
+        if not changed and (worker.reason == last.reason or now_s - known.changed_s < REASON_EVERY_S):
+            known.worker = replace(worker, reason=last.reason)
             return
-        joined_once = known.seen_s is not None
-        if (worker.state, worker.reason, worker.node) != (known.worker.state, known.worker.reason, known.worker.node):
-            with self._lock:
-                self._news.append(worker)
-        known.worker = worker
+        known.worker, known.changed_s = worker, now_s
+        with self._lock:
+            self._news.append(worker)
         if worker.state == "running":
             self._failures = 0
-        if worker.state == "lost":
+        if worker.state in ("lost", "failed"):
             with suppress(SlurmError):
                 self._slurm.cancel([worker.job_id])
-        if worker.state in IS_OVER and not joined_once and worker.reason in BROKEN:
+        if not joined_once and (worker.state == "failed" or (worker.state == "lost" and worker.reason in BROKEN)):
             self._fail(
                 ClusterError(f"worker {worker.job_id} ended before it joined ({worker.reason}): {self._log(worker)}")
             )
@@ -242,48 +265,56 @@ class RayOnSlurm:
         with self._lock:
             demand = self._demand
         now_s = time.monotonic()
-        alive = [known for known in self._known.values() if known.worker.state not in IS_OVER]
-        pending = [known.worker.job_id for known in alive if known.worker.state == "pending"]
+        alive = {job_id: known for job_id, known in self._known.items() if known.worker.state not in IS_OVER}
+        pending = [job_id for job_id, known in alive.items() if known.worker.state == "pending"]
         running = [
-            known.worker.job_id
-            for known in alive
-            if known.worker.state in TAKES_WORK and resource_of(known.worker.job_id) not in self._released
+            job_id
+            for job_id, known in alive.items()
+            if known.worker.state in TAKES_WORK and resource_of(job_id) not in self._released
         ]
-        idle = [
-            known.worker.job_id
-            for known in alive
-            if known.idle_since_s is not None and now_s - known.idle_since_s > self.settings.idle_s
-        ]
+        idle = [job_id for job_id in running if self._is_idle(alive[job_id], now_s)]
         count = self.settings.workers
-        needed = workers_needed(demand, self._size, count.max)
-        change = plan_change(needed, count.min, pending, running, [job for job in idle if job in running])
-        for job_id in change.withdraw:
-            self._slurm.cancel([job_id])
-            self._note(self._known[job_id], replace(self._known[job_id].worker, state="ended", reason="withdrawn"))
+        change = plan_change(workers_needed(demand, self._size, count.max), count.min, pending, running, idle)
+        self._withdraw(change.withdraw, now_s)
         for job_id in change.release:
             self.release(resource_of(job_id))
-        for known in alive:
-            if resource_of(known.worker.job_id) in self._released and not known.told:
-                self._slurm.signal(known.worker.job_id, "USR2")
+        for job_id, known in alive.items():
+            if resource_of(job_id) in self._released and not known.told:
                 known.told = True
-        if change.submit and now_s > self._submit_after_s:
-            for _ in range(change.submit):
-                self._submit()
+                with suppress(SlurmError):  # it has just ended
+                    self._slurm.signal(job_id, "USR2")
+        if now_s > self._submit_after_s:
+            self._submit(change.submit)
 
-    def _submit(self) -> None:
-        try:
-            job_id = submit_worker(self.settings, self.folder, self._name, work, self.folder, self.settings)
-        except SlurmError as error:
-            self._submit_after_s = time.monotonic() + RETRY_S
-            alive = any(known.worker.state not in IS_OVER for known in self._known.values())
-            if not alive:  # a limit of jobs per user is none of our business while some of ours run
-                self._fail(error)
-            return
-        WorkerRecord(job_id, "pending", "", 0, "", float("inf")).note_submission(self.folder)
-        self._know(Worker(job_id, "pending"))
+    def _is_idle(self, known: _Known, now_s: float) -> bool:
+        return known.idle_since_s is not None and now_s - known.idle_since_s > self.settings.idle_s
+
+    def _withdraw(self, job_ids: Sequence[str], now_s: float) -> None:
+        """Take jobs out of the queue that have not been needed for a while: others would wait from the start."""
+        if not job_ids:
+            self._needed_s = now_s
+        elif now_s - self._needed_s > self.settings.idle_s:
+            self._slurm.cancel(job_ids)
+            for job_id in job_ids:
+                self._note(self._known[job_id], replace(self._known[job_id].worker, state="ended", reason="withdrawn"))
+
+    def _submit(self, count: int) -> None:
+        """Submit some workers, until one is refused."""
+        for _ in range(count):
+            try:
+                job_id = submit_worker(self.settings, self.folder, self._name, work, self.folder, self.settings)
+            except SlurmError as error:
+                self._submit_after_s = time.monotonic() + RETRY_S
+                alive = any(known.worker.state not in IS_OVER for known in self._known.values())
+                if not alive and not error.is_passing:  # else a limit of jobs per user, which some of ours may fill
+                    self._fail(error)
+                return
+            WorkerRecord(job_id, "pending", "", 0, "", float("inf")).note_submission(self.folder)
+            self._know(Worker(job_id, "pending"))
 
     def _know(self, worker: Worker) -> None:
-        self._known[worker.job_id] = _Known(worker, time.monotonic())
+        now_s = time.monotonic()
+        self._known[worker.job_id] = _Known(worker, now_s, now_s)
         with self._lock:
             self._news.append(worker)
 
@@ -318,45 +349,6 @@ class RayOnSlurm:
             return " · ".join(lines[-LOG_LINES:]) + f" ({log})"
         return f"it left no log ({log})"
 
-    def _cancel_all(self) -> None:
-        """Cancel every job of this cluster, and see them gone."""
-        until = time.monotonic() + CLOSING_S
-        while jobs := cluster_jobs(self.folder, self._slurm):
-            self._slurm.cancel(jobs)
-            if time.monotonic() > until:
-                break
-            time.sleep(LOOK_EVERY_S)
-
-
-def standing(record: WorkerRecord | None, queued: QueuedJob | None, last: Worker, unseen_s: float | None) -> Worker:
-    """How a worker stands: by what it says itself, then by the queue, then by what Ray sees.
-
-    Parameters
-    ----------
-    last
-        How it stood before.
-    unseen_s
-        How long Ray has not seen it [s]; None before it joined.
-    """
-    own = record if record and record.state != "pending" else None
-    worker = replace(
-        last,
-        node=(queued.node if queued and queued.node else own.host if own else last.node),
-        end_s=min(queued.end_s if queued else float("inf"), own.end_s if own else float("inf")),
-    )
-    if own and own.state == "ended":
-        return replace(worker, state="ended", reason=own.reason)
-    if queued and not queued.is_active:
-        return replace(worker, state="lost", reason=queued.state)
-    if own and own.state == "draining":
-        return replace(worker, state="draining", reason=own.reason)
-    if unseen_s is not None:
-        lost = unseen_s > LOST_S
-        return replace(worker, state="lost" if lost else "running", reason="Ray sees it no more" if lost else "")
-    if own or (queued and not queued.is_pending):
-        return replace(worker, state="joining", reason="")
-    return replace(worker, state="pending", reason=queued.reason if queued else last.reason)
-
 
 def cluster_jobs(folder: Path, slurm: Slurm) -> list[str]:
     """Jobs of a cluster that have not ended: those that carry its name, and those that it has noted."""
@@ -364,6 +356,34 @@ def cluster_jobs(folder: Path, slurm: Slurm) -> list[str]:
     return [
         job.job_id for job in slurm.queue() if job.is_active and (job.comment == str(folder) or job.job_id in noted)
     ]
+
+
+def close_cluster(folder: Path, slurm: Slurm, *, keep_logs: bool = False) -> int:
+    """End every worker of a cluster, see them gone, and remove what they had.
+
+    Parameters
+    ----------
+    keep_logs
+        Whether what they have written is still to be read.
+
+    Returns
+    -------
+    How many there were.
+    """
+    if head := Head.read(folder):
+        head.close(folder)
+    jobs = cluster_jobs(folder, slurm)
+    count, until_s = len(jobs), time.monotonic() + CLOSING_S
+    while jobs and time.monotonic() < until_s:
+        slurm.cancel(jobs)
+        time.sleep(LOOK_EVERY_S)
+        jobs = cluster_jobs(folder, slurm)
+    if not jobs:
+        for name in (WORKERS, *([] if keep_logs else [JOBS])):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in (TOKEN, PACKED):
+            (folder / name).unlink(missing_ok=True)
+    return count
 
 
 def _busy_nodes() -> set[str]:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fishray.cli.sweeps import Overrides, Place
+from fishray.errors import SettingError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpc.checks import Checkup, Need
+    from hpc.doctor import Checkup, Need
     from hpc.settings import ClusterSettings
 
 STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
@@ -79,8 +80,8 @@ def doctor(
     """
     from rich.console import Console
 
-    from hpc.checks import Checkup, warning
-    from hpc.doctor import examine_here, examine_login_node, examine_node
+    from fishray.report.wording import plural
+    from hpc.doctor import Checkup, examine_here, examine_login_node, examine_node, warning
 
     console = Console()
     on_slurm = on is Place.slurm or (on is None and shutil.which("sbatch") is not None)
@@ -105,13 +106,14 @@ def doctor(
     except KeyboardInterrupt:
         typer.echo("\nStopped; nothing is left of it.")
         sys.exit(130)
-    failures = sum(checkup.failures for checkup in checkups)
     words = shlex.join(["fishray", *sys.argv[1:]])
+    failures, warnings = (sum(each.count(level) for each in checkups) for level in ("failure", "warning"))
     if failures:
-        typer.echo(f"\n{failures} failure{'' if failures == 1 else 's'}. When mended, look again: {words}")
+        typer.echo(f"\n{plural(failures, 'failure')}. When mended, look again: {words}")
         sys.exit(1)
     place = " --on slurm" if on_slurm else ""
-    typer.echo(f"\nNothing is in the way. Next: fishray tune {sweep or 'sweeps/small.yaml'}{place}")
+    said = f"No failure, {plural(warnings, 'warning')}" if warnings else "Nothing is in the way"
+    typer.echo(f"\n{said}. Next: fishray tune {sweep or 'sweeps/small.yaml'}{place}")
 
 
 def print_checkup(checkup: "Checkup", console: "Console") -> None:
@@ -129,10 +131,10 @@ def print_checkup(checkup: "Checkup", console: "Console") -> None:
         lines = [whole]
         if console.is_terminal and len(whole) > room:
             lines = [*_wrapped(finding.text, room), *_wrapped(remedy, room, "  ")]
-        first = Text(f"  {finding.level:<7}  ", style=STYLES[finding.level])
+        first = (f"  {finding.level:<7}  ", STYLES[finding.level])
         for line in lines:
-            console.print(first + Text(line), soft_wrap=True)
-            first = Text(" " * INDENT)
+            console.print(Text.assemble(first, line), soft_wrap=True)
+            first = (" " * INDENT, "")
 
 
 def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
@@ -144,11 +146,13 @@ def _load(
 ) -> tuple["ClusterSettings", "Need"]:
     """What workers are, and how much a sweep is going to write."""
     from fishray.config.loader import load_profile, load_sweep
-    from hpc.checks import Need
+    from hpc.doctor import Need
     from hpc.settings import ClusterSettings
 
     profile = load_profile(cluster) if on_slurm or cluster else None
     if sweep is None:
+        if overrides:
+            raise SettingError("--set replaces settings of a sweep; name it: fishray doctor SWEEP.yaml --set KEY=VALUE")
         settings = ClusterSettings.model_validate_json(json.dumps(profile or {}))
         trials = TRIALS
     else:

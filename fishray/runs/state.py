@@ -29,6 +29,8 @@ class TrialState:
     collapsed: bool = False
     attempt: int = 0
     """Number of the attempt that counts; 0 before the first."""
+    worker: str | None = None
+    """Where that attempt was started."""
     deaths: int = 0
     """How often its process has died."""
     held: bool = False
@@ -135,6 +137,7 @@ class RunState:
         self.status = "running"
         trial = self.trials[record["trial"]]
         trial.status, trial.attempt, trial.donor = "running", record["attempt"], None
+        trial.worker = record.get("worker")
         self.last = f"{record['trial']} started"
 
     def _on_result(self, record: Mapping[str, Any]) -> None:

@@ -148,7 +148,7 @@ class Driver:
 
     def started(self, trial: str, attempt: int) -> None:
         """An attempt runs."""
-        self._record("attempt", trial=trial, attempt=attempt)
+        self._record("attempt", trial=trial, attempt=attempt, worker=self._seats.worker_of(trial))
         self._run.remove_attempts(trial, keep=attempt)
 
     def result(self, trial: str, attempt: int, result: Mapping[str, Any]) -> bool:

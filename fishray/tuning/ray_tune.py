@@ -29,8 +29,8 @@ RESULT_FIELDS = (
 LEAST_SHARE = 1e-3
 """Of the resource that stands for one worker: any number of trials may be there."""
 
-NODE_IS_GONE = "its node has died"
-"""In Ray's words on an actor, where it was not the process that failed."""
+PROCESS_DIED = "its worker process has died"
+"""In Ray's words on an actor, where its node lives; else it is unavailable, or its node has died."""
 
 Arguments = Callable[[Attempt], dict[str, Any]]
 """What a process needs to know of an attempt."""
@@ -158,10 +158,11 @@ class Desk:
         """An attempt's process has died, or its node."""
         self._handed_out.pop(trial.trial_id, None)
         self._running.discard(trial.trial_id)
-        cause, words = _last_words(trial)
-        by_itself = NODE_IS_GONE not in words
-        reason = f"its process died: {cause}" if by_itself else f"its worker {trial.config['worker']} is gone"
-        self._ask(lambda: self._driver.lost(*_attempt(trial), reason, words, counts=by_itself), None)
+        own, rays = _last_words(trial)
+        worker = trial.config["worker"]
+        by_itself = bool(own or PROCESS_DIED in rays or not rays) and worker in self._crew.workers()
+        reason = f"its process died: {_cause(own, rays)}" if by_itself else f"{worker} is gone"
+        self._ask(lambda: self._driver.lost(*_attempt(trial), reason, own or rays, counts=by_itself), None)
 
     def _take(self, trial: Trial, result: dict[str, Any]) -> bool:
         name, attempt = _attempt(trial)
@@ -268,11 +269,16 @@ def _attempt(trial: Trial) -> tuple[str, int]:
 
 
 def _last_words(trial: Trial) -> tuple[str, str]:
-    """Why a process died, in a line, and all that it left: what it wrote itself, else what Ray says of it."""
-    own, rays = (_text(path) for path in (Path(trial.config["checkpoint"]).with_name("last-words"), trial.error_file))
+    """What a process that died wrote itself, and what Ray says of it."""
+    return _text(Path(trial.config["checkpoint"]).with_name("last-words")), _text(trial.error_file)
+
+
+def _cause(own: str, rays: str) -> str:
+    """Why a process died, in a line."""
     if own:
-        return own.splitlines()[0], own  # the interpreter names the fault first, Ray last
-    return (rays.splitlines()[-1], rays) if rays else ("it left no word", "")
+        return own.splitlines()[0]  # the interpreter names the fault first
+    last = rays.splitlines()[-1] if rays else "it left no word"  # and Ray last
+    return last.partition("Worker exit detail: ")[2].partition(" Some common causes")[0] or last
 
 
 def _text(path: Path | str | None) -> str:

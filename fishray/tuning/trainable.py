@@ -5,6 +5,7 @@ import faulthandler
 import json
 import os
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Mapping
@@ -31,6 +32,9 @@ from hpc.settings import NODE_END
 if TYPE_CHECKING:
     from fishray.training import Score, Trainer
 
+PARENT_EVERY_S = 1.0
+"""How often a process looks whether the one that started it lives."""
+
 
 class Host:
     """A process that trains: its run, its threads, and data that trials share.
@@ -51,6 +55,7 @@ class Host:
         self.sweep: Sweep = run.resolved()[0]
         self._resources = ExitStack()
         self._data: dict[bool, Sequences] = {}
+        threading.Thread(target=self._end_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
 
     def data(self, frames: bool) -> Sequences:
         """The splits, with frames from the node's shared cache if asked for; loaded once."""
@@ -66,6 +71,13 @@ class Host:
         """Let go of the shared cache."""
         self._data.clear()
         self._resources.close()
+
+    def _end_with_parent(self, parent: int) -> None:
+        """End this process when the one of Ray's that started it has died, which Ray itself may notice much later."""
+        while os.getppid() == parent:
+            time.sleep(PARENT_EVERY_S)
+        self._resources.close()
+        os._exit(1)
 
 
 class TrialTrainable(tune.Trainable):  # type: ignore[misc]

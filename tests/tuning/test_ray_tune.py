@@ -159,25 +159,25 @@ def test_storage_that_fails_ends_the_tuning_and_no_trial(desk, run, trial):
 
 def test_a_process_that_died_is_written_down_with_its_last_words_and_tried_again(desk, run, trial, tmp_path):
     words = tmp_path / "error.txt"
-    words.write_text("The actor died\nkilled by signal 9\n")
+    words.write_text("its worker process has died\nkilled by signal 9\n")
     desk.lost(tunes(trial.config, error_file=str(words)))
     (written,) = events(run, "lost", "end")
     assert written["event"] == "lost"
     assert written["reason"] == "its process died: killed by signal 9"
-    assert written["traceback"] == "The actor died\nkilled by signal 9"
+    assert written["traceback"] == "its worker process has died\nkilled by signal 9"
     assert desk.hand_out("t1")["trial"]["id"] == TRIAL
 
 
 def test_the_last_time_it_fails_with_its_last_words(desk, run, trial, tmp_path):
     words = tmp_path / "error.txt"
-    words.write_text("The actor died\nkilled by signal 9\n")
+    words.write_text("its worker process has died\nkilled by signal 9\n")
     desk.lost(tunes(trial.config, error_file=str(words)))
     again = tunes(desk.hand_out("t2"), "t2", str(words))
     desk.started(again)
     desk.lost(again)
     (end,) = events(run, "end")
     assert (end["status"], end["reason"]) == ("failed", "its process died: killed by signal 9 (2 times)")
-    assert end["traceback"] == "The actor died\nkilled by signal 9"
+    assert end["traceback"] == "its worker process has died\nkilled by signal 9"
 
 
 def test_words_that_it_wrote_itself_come_before_what_ray_says(desk, run, trial, tmp_path):
@@ -265,16 +265,42 @@ def test_a_trial_that_ends_with_the_epoch_after_which_it_would_have_left_has_end
     assert cluster.released == []
 
 
-def test_a_node_that_died_is_no_death_of_its_trials(desk, run, trial, tmp_path):
-    words = tmp_path / "error.txt"
-    words.write_text("ActorDiedError\nThe actor died because its node has died.\n")
+GONE = [
+    "ActorDiedError\nThe actor died because its node has died.",
+    "ActorUnavailableError\nThe actor is temporarily unavailable: RpcError: Socket closed",
+]
+
+
+@pytest.mark.parametrize("words", GONE, ids=["Ray knows", "Ray does not know yet"])
+def test_a_node_that_died_is_no_death_of_its_trials(desk, run, trial, tmp_path, words):
+    said = tmp_path / "error.txt"
+    said.write_text(words)
     for name in ("t1", "t2", "t3"):
-        desk.lost(tunes(trial.config, name, str(words)))
-        trial = tunes(desk.hand_out("next"), "next", str(words))
+        desk.lost(tunes(trial.config, name, str(said)))
+        trial = tunes(desk.hand_out("next"), "next", str(said))
         desk.started(trial)
-    assert [(each["counts"], each["reason"]) for each in events(run, "lost")] == [
-        (False, "its worker worker-1 is gone")
-    ] * 3
+    assert [(each["counts"], each["reason"]) for each in events(run, "lost")] == [(False, "worker-1 is gone")] * 3
+
+
+def test_a_process_that_was_killed_with_its_worker_has_not_died_by_itself(desk, run, trial, cluster, tmp_path):
+    said = tmp_path / "error.txt"
+    said.write_text("The actor is dead because its worker process has died.")
+    cluster.there = {}
+    desk.lost(tunes(trial.config, error_file=str(said)))
+    assert [each["counts"] for each in events(run, "lost")] == [False]
+
+
+def test_of_what_ray_says_of_a_process_that_was_killed_the_cause_is_told(desk, run, trial, tmp_path):
+    said = tmp_path / "error.txt"
+    said.write_text(
+        "The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: "
+        "Worker unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the"
+    )
+    desk.lost(tunes(trial.config, error_file=str(said)))
+    (lost,) = events(run, "lost")
+    assert lost["reason"] == (
+        "its process died: Worker unexpectedly exits with a connection error code 2. End of file."
+    )
 
 
 class Controller:

@@ -1,0 +1,49 @@
+"""Slurm clusters to test on. With FISHRAY_REQUIRE_SLURM=1 a test fails where it would skip for want of one."""
+
+import os
+from pathlib import Path
+
+import pytest
+from slurm_cluster import slurm_cluster, why_not
+
+CLUSTERS = ("cluster", "accounting_cluster")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("slurm")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Show with a failure what the cluster's daemons wrote."""
+    report = yield
+    for name in CLUSTERS:
+        if report.failed and name in getattr(item, "funcargs", {}):
+            report.sections.append((f"logs of {name}", item.funcargs[name].logs()))
+    return report
+
+
+def need_slurm(accounting=False):
+    """Skip, or fail, if there can be no cluster."""
+    if reason := why_not(accounting):
+        if os.environ.get("FISHRAY_REQUIRE_SLURM") == "1":
+            pytest.fail(f"FISHRAY_REQUIRE_SLURM is 1, but {reason}")
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Three nodes without accounting, as many sites are."""
+    need_slurm()
+    with slurm_cluster(tmp_path_factory.mktemp("slurm") / "cluster") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def accounting_cluster(tmp_path_factory):
+    """Three nodes of which sacct tells."""
+    need_slurm(accounting=True)
+    with slurm_cluster(tmp_path_factory.mktemp("slurm") / "accounting", accounting=True) as cluster:
+        yield cluster

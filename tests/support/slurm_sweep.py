@@ -1,0 +1,283 @@
+"""Sweeps on the Slurm cluster of the tests: begun as people begin them, struck by faults, and looked at afterwards."""
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crashing import lost_epochs, of, repeated_epochs, rerun_trials
+from slurm_cluster import CHECKOUT, SlurmCluster
+
+from fishray.runs import Run, leased
+from fishray.runs.state import GOING_ON, TrialState
+from fishray.tuning.driver import Driver
+from fishray.tuning.recorder import Recorder
+from fishray.tuning.seats import Seats
+
+VENV = Path(sys.prefix)
+SCRIPT = CHECKOUT / "slurm" / "sweep.sh"
+
+START_S, END_S = 120, 240
+"""Bounds for a loaded machine; a sweep's first trial starts after about 15 s."""
+LOOK_EVERY_S = 0.2
+
+TANK = {
+    "store": "data/tank.zarr",
+    "simulate": {"minutes": 1.5, "fish": 3, "height": 48, "width": 64, "fps": 30},
+    "look_back": 90,
+}
+SWEEP = {
+    "data": TANK,
+    "labels": {"horizon": 15, "range_threshold": "auto"},
+    "families": {
+        "lstm": {
+            "trials": 8,
+            "space": {"learning_rate": {"loguniform": [0.003, 0.05]}},
+            "fixed": {"hidden": 4, "steps_per_epoch": 150, "judged_frames": 60},
+            "resources": {"cpus": 1, "gpus": 0},
+        }
+    },
+    "search": {"max_epochs": 9, "grace_epochs": 3},
+    "report": {"leaders": 2, "block_frames": 60, "resamples": 100},
+    "cluster": {
+        "workers": {"max": 2},
+        "cpus": 2,
+        "memory_gb": 4,  # of a node's six: one worker on each
+        "time": "00:20:00",
+        "idle_s": 10,
+        "driver": {"cpus": 1, "memory_gb": 1},
+    },
+}
+"""An epoch takes one to three seconds where two cores train four trials."""
+
+
+@dataclass
+class SlurmSweep:
+    """A sweep whose file lies in a folder of its own on the cluster's shared storage."""
+
+    cluster: SlurmCluster
+    name: str
+    settings: dict[str, Any]
+    user: str = "root"
+    drivers: list[str] = field(default_factory=list)
+    """Jobs that drove it, in their order."""
+
+    def __post_init__(self):
+        """Write its file."""
+        self.folder = self.cluster.shared / self.name
+        self.folder.mkdir()
+        (self.folder / "sweep.yaml").write_text(json.dumps({"name": self.name, **self.settings}))  # JSON is YAML
+        if self.user != "root":
+            shutil.chown(self.folder, self.user_id)
+
+    @property
+    def user_id(self) -> int:
+        """Of who runs it."""
+        return int(self.cluster.run("id", "-u", user=self.user))
+
+    @property
+    def run(self) -> Run:
+        """Its run, which the tests read from outside the cluster."""
+        return Run(self.folder / "runs" / self.name)
+
+    @property
+    def workers_folder(self) -> Path:
+        """What belongs to its workers."""
+        return self.run.path / "cluster"
+
+    def command(self, *words: str, **options: Any) -> str:
+        """Run a command of fishray's from the sweep's folder; what it printed."""
+        environment = {"PATH": f"{VENV}/bin:{os.environ['PATH']}", "COLUMNS": "120"}
+        done = self.cluster.attempt("fishray", *words, folder=self.folder, user=self.user, **options, **environment)
+        self.status = done.status
+        return done.output + done.errors
+
+    def submit(self, *options: str) -> str:
+        """Submit its driver, by the script that is shipped; the job."""
+        words = ("sbatch", "--parsable", "--mem=1G", "--cpus-per-task=1", *options, SCRIPT, "sweep.yaml")
+        path = f"{VENV}/bin:{os.environ['PATH']}"
+        job = self.cluster.run(*words, folder=self.folder, user=self.user, PATH=path, RAY_worker_niceness="0").strip()
+        self.drivers.append(job)
+        return job
+
+    def log(self) -> str:
+        """What its drivers have said last."""
+        texts = [path.read_text(errors="replace") for path in self.folder.glob("fishray-*.log")]
+        return "\n".join(text[-30000:] for text in texts)
+
+    def wait_for(self, what: str, condition: Callable[[], Any], within_s: float = START_S) -> Any:
+        """Wait until something holds; what it gave."""
+        until_s = time.monotonic() + within_s
+        while not (found := condition()):
+            assert time.monotonic() < until_s, f"{what}: not within {within_s} s\n{self.log()}\n{self.cluster.jobs()}"
+            time.sleep(LOOK_EVERY_S)
+        return found
+
+    def finish(self) -> None:
+        """Wait for its end, which must be a good one, and for its jobs'."""
+        self.wait_for("the end", lambda: self.status_now() not in GOING_ON, END_S)
+        assert self.status_now() == "finished", self.log()
+        self.wait_for("the end of its jobs", lambda: not self.jobs())
+
+    def status_now(self) -> str:
+        """What its journal says of it."""
+        with suppress(FileNotFoundError):
+            return self.run.state().status
+        return "starting"
+
+    def jobs(self) -> list[str]:
+        """Jobs that have not ended: drivers and workers."""
+        names = (f"fishray-{self.name}", "fishray")
+        over = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY")
+        return [
+            job.id
+            for job in self.cluster.jobs().values()
+            if job.state not in over and (job.id in self.drivers or job.name == names[0])
+        ]
+
+    def workers(self, *states: str) -> dict[str, dict[str, Any]]:
+        """The workers in some states, by their job."""
+        if not self.run.journal.path.exists():
+            return {}
+        return {name: each for name, each in self.run.state().workers.items() if each["state"] in states}
+
+    def trials_on(self, worker: str) -> list[TrialState]:
+        """Trials that run on a worker."""
+        trials = self.run.state().trials.values()
+        return [trial for trial in trials if trial.status == "running" and trial.worker == f"worker-{worker}"]
+
+    def a_busy_worker(self, epochs: int = 1) -> str:
+        """A worker all of whose trials have so many epochs, and none is about to end; waits for one."""
+
+        def find() -> str | None:
+            for name in self.workers("running"):
+                trials = self.trials_on(name)
+                if trials and all(epochs <= trial.epochs < 7 for trial in trials):
+                    return name
+            return None
+
+        return self.wait_for("a worker whose trials are in mid-course", find, END_S)
+
+    def epochs(self) -> dict[str, int]:
+        """Epochs that each trial has."""
+        return {name: trial.epochs for name, trial in self.run.state().trials.items()}
+
+    def epochs_lost(self) -> dict[str, int]:
+        """Epochs by trial that the journal has, and no checkpoint."""
+        state = self.run.state()
+        lost = {name: lost_epochs(self.run, name, trial) for name, trial in state.trials.items()}
+        return {name: count for name, count in lost.items() if count}
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What followed a fault, in seconds after it."""
+
+    seen_s: float
+    """Until the journal knew that the trials were not where they had been."""
+    resumed_s: float
+    """Until each of them ran again."""
+    trained_s: float
+    """Until each of them had another epoch."""
+    replaced_s: float
+    """Until there were as many workers as before."""
+
+
+def strike(sweep: SlurmSweep, worker: str, fault: Callable[[], None], *, is_replaced: bool = True) -> Aftermath:
+    """Let something happen to a worker whose trials are in mid-course, and watch them go on; none may lose an epoch."""
+    victims = {trial.config.id: trial.attempt for trial in sweep.trials_on(worker)}
+    count = len(sweep.workers("running", "joining"))
+    began_s = time.monotonic()
+    fault()
+
+    def passed(what: str, condition: Callable[[], Any]) -> float:
+        sweep.wait_for(what, condition)
+        return time.monotonic() - began_s
+
+    def over(name: str, attempt: int) -> bool:
+        trial = sweep.run.state().trials[name]
+        return trial.ended or trial.attempt > attempt
+
+    def is_seen(name: str, attempt: int) -> bool:
+        trial = sweep.run.state().trials[name]
+        return over(name, attempt) or (trial.attempt == attempt and trial.status == "waiting")
+
+    def has_trained(name: str, attempt: int) -> bool:
+        trial = sweep.run.state().trials[name]
+        return trial.ended or any(result["attempt"] > attempt for result in trial.results.values())
+
+    def every(condition: Callable[[str, int], bool]) -> Callable[[], bool]:
+        return lambda: all(condition(name, attempt) for name, attempt in victims.items())
+
+    seen_s = passed(f"{worker}'s trials seen as gone", every(is_seen))
+    assert not sweep.epochs_lost()
+    resumed_s = passed(f"{worker}'s trials started again", every(over))
+    trained_s = passed(f"{worker}'s trials trained on", every(has_trained))
+    replaced_s = 0.0
+    if is_replaced:
+        others = lambda: len(sweep.workers("running", "joining")) >= count or sweep.status_now() != "running"  # noqa: E731
+        replaced_s = passed(f"{worker} replaced", others)
+    return Aftermath(seen_s, resumed_s, trained_s, replaced_s)
+
+
+def assert_that_nothing_was_lost(sweep: SlurmSweep) -> None:
+    """Each trial ended once, each epoch counts once, and the decisions are those that the results give."""
+    state = sweep.run.state()
+    assert state.status == "finished"
+    assert [name for name, trial in state.trials.items() if trial.status not in ("finished", "stopped")] == []
+    assert len(state.trials) == sum(family["trials"] for family in sweep.settings["families"].values())
+    assert {
+        name: count for name, count in Counter(each["trial"] for each in of(sweep.run, "end")).items() if count > 1
+    } == {}
+    assert repeated_epochs(sweep.run) == []
+    assert rerun_trials(sweep.run) == []
+    for name, trial in state.trials.items():
+        assert sorted(trial.results) == list(range(1, trial.epochs + 1)), name
+    copy = Run(sweep.folder / "copy")
+    shutil.copytree(sweep.run.path, copy.path, ignore=shutil.ignore_patterns("lease-*", "trials"))
+    with leased(copy.path) as lease:  # a driver that finds other rungs than its results give refuses
+        assert Driver(copy, copy.resolved()[0], Recorder(copy.journal, lease), Seats(dict)).done
+    shutil.rmtree(copy.path)
+
+
+def left_behind(sweep: SlurmSweep, within_s: float = 60, without_power: Collection[str] = ()) -> list[str]:
+    """Jobs, processes, sockets and files that are still there some time after a sweep's end.
+
+    Parameters
+    ----------
+    without_power
+        Nodes that lost it: what was on their disks stays until another worker comes.
+    """
+
+    def remains() -> list[str]:
+        found = [f"job {job}" for job in sweep.jobs()]
+        for node in ("login", *sweep.cluster.nodes):
+            processes = [each for each in sweep.cluster.processes(node) if not each.is_daemon]
+            found += [f"process {each.command[:80]} on {node}" for each in processes]
+            ours = {each.pid_inside for each in processes}
+            found += [
+                f"{each.process} at port {each.port} on {node}"
+                for each in sweep.cluster.listening(node)
+                if each.pid_inside in ours
+            ]
+            found += [
+                f"{path} on {node}"
+                for path in sweep.cluster.tmp(node).glob("hpc-*/**/*")
+                if node not in without_power and not re.fullmatch(r"hpc-\d+", path.name)
+            ]
+        kept = ("driver.json", "head.json")
+        found += [str(path) for path in sweep.workers_folder.rglob("*") if path.is_file() and path.name not in kept]
+        return [*found, *map(str, sweep.run.path.glob("tune-*"))]
+
+    until_s = time.monotonic() + within_s
+    while (found := remains()) and time.monotonic() < until_s:
+        time.sleep(1)
+    return found

@@ -49,16 +49,20 @@ def workers_needed(demand: Sequence[Wanted], size: Size, limit: int) -> int:
     A task that no worker holds asks for none.
     """
     workers: list[list[Wanted]] = []
+    first_with_room: dict[tuple[tuple[str, float], ...], int] = {}
+    """Workers only fill up: one that has no room for a kind of task will have none for the next of it."""
     for task in demand:
-        for held in workers:
-            if size.holds([*held, task]):
-                held.append(task)
-                break
-        else:
-            if len(workers) < limit and size.holds([task]):
-                workers.append([task])
-            elif len(workers) >= limit:
-                break
+        kind = tuple(sorted(task.items()))
+        place = first_with_room.get(kind, 0)
+        while place < len(workers) and not size.holds([*workers[place], task]):
+            place += 1
+        first_with_room[kind] = place
+        if place < len(workers):
+            workers[place].append(task)
+        elif len(workers) >= limit:
+            break
+        elif size.holds([task]):
+            workers.append([task])
     return len(workers)
 
 

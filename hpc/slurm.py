@@ -170,11 +170,8 @@ class Slurm:
         return match.group(1) if match else node
 
     def test(self, script: str) -> str:
-        """What ``sbatch --test-only`` says of a job script: when and where it could start, or why never."""
-        try:
-            return self._run(["sbatch", "--test-only"], script).strip() or "it could start"
-        except SlurmError as error:
-            return str(error)
+        """When and where a job could start, as ``sbatch --test-only`` says of its script; a SlurmError if never."""
+        return self._run(["sbatch", "--test-only"], script).strip() or "it could start"
 
 
 def parse_queue(text: str) -> list[QueuedJob]:

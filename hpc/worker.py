@@ -170,7 +170,7 @@ class Worker:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         is_time = self._record.end_s - time.time() < self._settings.notice_s + COARSE_S
-        words = {signal.SIGUSR2: "handed back", signal.SIGTERM: "preempted or cancelled"}
+        words = {signal.SIGUSR2: "asked to leave", signal.SIGTERM: "preempted or cancelled"}
         name = signal.Signals(number)
         self._why = self._why or ("its time is nearly over" if is_time else words.get(name, name.name))
         self._leaving.set()

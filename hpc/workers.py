@@ -371,7 +371,8 @@ def close_cluster(folder: Path, slurm: Slurm, *, keep_logs: bool = False) -> int
     How many there were.
     """
     if head := Head.read(folder):
-        head.close(folder)
+        with suppress(OSError):  # storage that is full: they are cancelled all the same
+            head.close(folder)
     jobs = cluster_jobs(folder, slurm)
     count, until_s = len(jobs), time.monotonic() + CLOSING_S
     while jobs and time.monotonic() < until_s:

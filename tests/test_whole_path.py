@@ -349,6 +349,18 @@ def test_a_sweep_that_was_stopped_can_predict(stopped, fishray):
     assert " frames judged by " in out
 
 
+def test_a_sweep_that_is_to_stop_while_its_first_attempts_wait_for_a_process_stops_in_good_order(swept, desk):
+    run = Run(desk.folder / "runs" / "waiting")
+    process = desk.start("tune", "tiny.yaml", "--set", "name=waiting")
+    wait_for(lambda: list(run.path.glob("trials/*/attempt-1")), process, desk)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(END_S) == 128 + signal.SIGTERM, desk.log()
+    assert [each["event"] for each in events(run) if each["event"] in ("attempt", "lost", "end")] == []
+    assert (run.state().status, run.state().facts["name"]) == ("interrupted", "waiting")
+    assert "Stopped; what was trained is kept." in desk.log()
+    assert "Trial " not in desk.log()  # Tune is silent
+
+
 def test_ctrl_c_before_the_first_trial_marks_a_sweep_interrupted(swept, fishray, desk, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt

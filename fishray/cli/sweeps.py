@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fishray.cli.runs import report
-from fishray.errors import StorageError
+from fishray.errors import ResourceError, StorageError
+from hpc.errors import HpcError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -216,8 +217,8 @@ def _run(
                 status = run_sweep(prepared, path, watchers, interruption, command, workers).state().status
         except KeyboardInterrupt:
             status = "interrupted"
-        except StorageError as error:
-            raise StorageError(f"{error}; what is saved is whole. When that is mended, go on: {command}") from error
+        except (StorageError, ResourceError, HpcError) as error:
+            raise type(error)(f"{error}; what is saved is whole. When that is mended, go on: {command}") from error
     if status == "interrupted":
         typer.echo(f"Stopped; what was trained is kept. Go on: {command}")
         if workers and interruption.signal is signal.SIGUSR1:

@@ -59,6 +59,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), profile: Mapping[str, 
         _replace(data, lines, key, value)
     data.setdefault("name", path.stem)
     _name_models(data.get("families"))
+    if "cluster" in data and data["cluster"] is None:  # an empty block: on a cluster, by the site's profile
+        data["cluster"] = {}
     if profile is not None and isinstance(data.get("cluster", {}), dict):
         data["cluster"] = merge(profile, data.get("cluster", {}))
     try:

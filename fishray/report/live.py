@@ -1,5 +1,6 @@
 """What a sweep is doing now: shown live by `tune`, once by `status`, and line by line in a log file."""
 
+import shlex
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -95,11 +96,16 @@ def print_status(run: Run, console: Console) -> None:
     """Show how a run stands now: where it runs, or that it does not, and what to type next."""
     state, sweep = run.standing(), run.resolved()[0]
     console.print(render(state, sweep, time.time(), console.width))
-    _print_next(run, state, console)
+    print_next(run, state, console)
 
 
-def follow_run(run: Run, console: Console) -> None:
-    """Show a run that another process runs until it ends, or Ctrl-C; the run does not notice."""
+def follow_run(run: Run, console: Console) -> RunState:
+    """Show a run that another process runs until it ends, or Ctrl-C; the run does not notice.
+
+    Returns
+    -------
+    How it stood then.
+    """
     journal = JournalReader(run.journal.path)
     with suppress(KeyboardInterrupt), LiveView(console, run.resolved()[0]) as view:
         view.catch_up(journal.read())
@@ -110,20 +116,21 @@ def follow_run(run: Run, console: Console) -> None:
         for record in journal.read():  # it may have ended in good order just now
             view.on_event(record)
         view.state.mark_dead()
-    _print_next(run, view.state, console)
+    return view.state
 
 
-def _print_next(run: Run, state: RunState, console: Console) -> None:
-    holder = run.holder()
+def print_next(run: Run, state: RunState, console: Console) -> None:
+    """Say where a run runs, or that it does not, and what to type next."""
+    holder, path = run.holder(), shlex.quote(str(run.path))
     if holder:
-        line = f"It runs on {holder}. Next: fishray status {run.path} --follow"
+        line = f"It runs on {holder}. Next: fishray status {path} --follow"
     elif state.status == "died":
         died = f"{state.facts['host']}, process {state.facts['pid']}" if state.facts else "its process"
         line = f"It does not run: {died} has died. Go on: {state.facts.get('command', 'fishray tune SWEEP.yaml')}"
     elif state.status == "interrupted":
         line = f"It does not run. Go on: {state.facts['command']}"
     else:
-        line = f"Next: fishray report {run.path}"
+        line = f"Next: fishray report {path}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -141,7 +148,9 @@ def render(state: RunState, sweep: Sweep, now_s: float, width: int) -> Renderabl
     width
         Characters of a line.
     """
-    lines = [*_header(state, sweep, now_s, width), *_families(state, sweep, width), *_workers(state, width)]
+    lines = [*_header(state, sweep, now_s, width), *_families(state, sweep, width)]
+    if state.status in GOING_ON:  # of a driver that is gone nobody notes how its workers stand
+        lines += _workers(state, width)
     running = [trial for trial in state.trials.values() if trial.status == "running"]
     if running and state.status in GOING_ON:
         lines += _running(running[:RUNNING_ROWS], state, sweep, width)

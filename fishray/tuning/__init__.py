@@ -1,17 +1,15 @@
 """A sweep: what it runs next, and Ray, which runs it.
 
-Ray reads these when it is first imported, and never again: a token for every process, so that nobody else on the node
-can join; addresses on loopback, for this is one machine (Ray names that switch after the systems where it is the
-default); no usage statistics, nor those of MLflow, which Tune imports where it is installed; Tune's own loggers off,
-the journal is the record; signals left to us.
+Ray and Tune read these when they are first imported, and never again; `hpc.ray_cluster` sets Ray's own. No statistics
+of MLflow's, which Tune imports where it is installed; Tune's own loggers off, the journal is the record; signals left
+to us.
 """
 
 import os
 
+from hpc import ray_cluster  # noqa: F401  (for what it sets, before Ray is imported)
+
 os.environ |= {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",

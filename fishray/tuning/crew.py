@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
+from fishray.errors import ResourceError
 from fishray.tuning.driver import Driver
 from fishray.tuning.recorder import Recorder
 from fishray.tuning.seats import share_of
@@ -12,6 +13,7 @@ from hpc.cluster import Cluster, Joined, Worker
 from hpc.demand import Wanted
 
 LOOK_EVERY_S = 0.5
+MOST_DISMISSED = 3
 FORESIGHT = 2_000
 """Trials that are counted when workers are asked for; those behind them change nothing."""
 
@@ -34,6 +36,8 @@ class Crew:
         self._record = record
         self._gpus = gpus
         self._looked_s = -LOOK_EVERY_S
+        self._dismissed: set[str] = set()
+        """Workers that were unfit, since the last result of any."""
 
     def workers(self) -> Mapping[str, Joined]:
         """Those that take work, by Ray's name for being on one of them."""
@@ -42,6 +46,23 @@ class Crew:
     def release(self, worker: str) -> None:
         """Hand a worker back when what runs there has ended."""
         self._cluster.release(worker)
+
+    def dismiss(self, worker: str, reason: str) -> None:
+        """Hand back a worker on which trials cannot run, whatever they are.
+
+        Raises
+        ------
+        ResourceError
+            If it is the only one, or if several were like it, one after another.
+        """
+        self._cluster.release(worker)
+        self._dismissed.add(worker)
+        if worker in self._cluster.joined() or len(self._dismissed) >= MOST_DISMISSED:
+            raise ResourceError(reason)
+
+    def is_fit(self) -> None:
+        """Somewhere a trial has run."""
+        self._dismissed.clear()
 
     def look_after(self, driver: Driver) -> None:
         """Tell the cluster what is wanted, and write down what has changed in it.

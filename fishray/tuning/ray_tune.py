@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -51,7 +52,7 @@ def train_all(driver: Driver, crew: Crew, folder: Path, arguments: Arguments, in
     Raises
     ------
     FishrayError
-        If the run cannot be written, or belongs to another process by now.
+        If the run cannot be written, or belongs to another process by now, or if no worker can run its trials.
     HpcError
         If workers cannot be had.
     """
@@ -72,7 +73,7 @@ def train_all(driver: Driver, crew: Crew, folder: Path, arguments: Arguments, in
             stop=_Stop(desk),
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the trainable keeps its own
-            callbacks=[_Callback(desk)],
+            callbacks=[_Callback(desk), _Silence()],
         ),
     )
     try:
@@ -138,6 +139,7 @@ class Desk:
         for trial in controller.get_trials() if names else ():
             if trial.trial_id in names and trial.status == Trial.PENDING:
                 del self._handed_out[trial.trial_id]
+                trial.init_local_path()  # without which Tune trips over it at the very end
                 controller.stop_trial(trial)
                 self._driver.take_back(_attempt(trial)[0])
 
@@ -170,6 +172,11 @@ class Desk:
             raise StorageError(result["storage"])
         if result.get("notice"):
             self._driver.notice(name, result["notice"])
+        if "unfit" in result:
+            self._driver.left(name, attempt, result["unfit"])
+            self._crew.dismiss(trial.config["worker"], result["unfit"])
+            return False
+        self._crew.is_fit()
         if "failed" in result:
             self._driver.failed(name, attempt, result["failed"], result["traceback"])
             return False
@@ -245,6 +252,19 @@ class _Callback(_AtDesk, tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._desk.lost(trial)
+
+
+class _Silence(TrialProgressCallback):  # type: ignore[misc]
+    """In the place of the one that Tune adds otherwise, and that prints."""
+
+    def on_trial_result(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def on_trial_error(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+        pass
 
 
 class _Stop(_AtDesk, Stopper):  # type: ignore[misc]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fishray.errors import RunError, StorageError
+from fishray.errors import ResourceError, RunError, StorageError
 from fishray.evaluation.metrics import scores
 from fishray.evaluation.scoring import predict_split
 from fishray.predictors.baselines import BASELINES, Baseline
@@ -30,6 +30,7 @@ from fishray.tuning.scoring import score_on_test
 from fishray.tuning.seats import Seats
 from fishray.tuning.trainable import attempt_arguments, cache_key
 from hpc.cluster import Cluster, OneMachine
+from hpc.errors import HpcError
 from hpc.scratch import remove_stale_scratch
 
 NOTHING_TO_RANK = {"status": "failed", "reason": "every trial failed"}
@@ -68,8 +69,8 @@ def run_sweep(
         If the run belongs to another process, or was begun with other settings or on other data.
     StorageError
         If the run's directory can no longer be written.
-    HpcError
-        If the cluster's workers cannot be had.
+    ResourceError, HpcError
+        If no worker can run its trials, or if none can be had.
     """
     cluster = cluster or OneMachine(prepared.node.cpus, len(prepared.node.gpu_names))
     run = Run.claim(run_path)
@@ -109,7 +110,7 @@ def _early_end_recorded(record: Recorder, interruption: Interruption) -> Iterato
         status, reason = "failed", f"{type(error).__name__}: {error}"
         if isinstance(error, KeyboardInterrupt):
             status, reason = "interrupted", _stopped_by(interruption)
-        elif isinstance(error, StorageError):
+        elif isinstance(error, StorageError | ResourceError | HpcError):  # it goes on once that is mended
             status, reason = "interrupted", str(error)
         with suppress(StorageError, RunError):
             record("finish", status=status, reason=reason)

@@ -18,7 +18,7 @@ from ray import tune
 
 from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
-from fishray.errors import FishrayError, RunError, StorageError, StoreError
+from fishray.errors import FishrayError, ResourceError, RunError, StorageError, StoreError
 from fishray.runs import Run
 from fishray.runs.lease import check_generation
 from fishray.sequences import Sequences
@@ -106,16 +106,18 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Run one epoch; a trial that raises is reported with its traceback, and the process lives on.
 
-        What is not the trial's fault is told apart: storage that fails stops the sweep, and a process without memory
-        dies, so that the trial is tried again.
+        What is not the trial's fault is told apart: storage that fails stops the sweep, a worker whose GPU cannot be
+        used is left, and a process without memory, or whose GPU has failed, dies, so that the trial is tried again.
         """
         words = Path(self._granted["checkpoint"]).with_name("last-words")
         try:
             score, notice = self._next_score(words)
         except Exception as error:
-            if is_out_of_memory(error):
+            if ends_its_process(error):
                 words.write_text(describe_failure(error))
                 raise
+            if isinstance(error, ResourceError):
+                return {"unfit": describe_failure(error)}
             if isinstance(error, OSError | StorageError | StoreError | RunError):
                 return {"storage": describe_failure(error)}
             # Without "done", which would keep the result from the scheduler, who ends the trial.
@@ -255,9 +257,12 @@ def limit_gpu_memory(gpus: float) -> None:
         torch.cuda.set_per_process_memory_fraction(gpus)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a process, or its share of a GPU, had no memory left: another attempt may have more."""
+def ends_its_process(error: BaseException) -> bool:
+    """Whether there was no memory left, or a GPU has failed, after which nothing works in this process any more."""
     import torch
 
-    exhausted = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
-    return exhausted or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and "CUDA error: " in str(error)

@@ -15,6 +15,7 @@ from hpc.doctor.findings import GIB, Finding, failure, ok, plural, size, warning
 from hpc.doctor.partitions import Request
 from hpc.errors import HpcError
 from hpc.ray_cluster import OBJECT_STORE_BYTES
+from hpc.worker import TOKEN
 
 PACKAGES = ("ray", "submitit", "torch")
 LEAST_OPEN_FILES = 4096
@@ -64,8 +65,8 @@ def installed_versions() -> dict[str, str | None]:
 
 
 def secrets_in(runs: Path) -> dict[Path, int]:
-    """Access modes of the secrets by which processes join a Ray: the one that Ray makes by itself, and our own."""
-    paths = [Path("~/.ray/auth_token").expanduser(), *runs.glob("*/cluster/token")]
+    """Access modes of the secrets by which processes join a Ray: the one that Ray makes by itself, and each run's."""
+    paths = [Path("~/.ray/auth_token").expanduser(), *runs.glob(f"*/*/{TOKEN}")]
     return {path: path.stat().st_mode for path in paths if path.exists()}
 
 

@@ -4,10 +4,11 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hpc.doctor.findings import Finding, duration, failure, ok, plural
-from hpc.settings import ClusterSettings
+from hpc.settings import ClusterSettings, JobSettings
 from hpc.times import parse_time
 
 PARTITION_FORMAT = "%P|%a|%l|%D|%T|%c|%m|%G"
@@ -72,7 +73,7 @@ class Request:
     cpus: int
     gpus: int
     memory_gb: float
-    time: str
+    time_s: float
     partition: str | None
 
     def __str__(self) -> str:
@@ -91,9 +92,6 @@ def requests_of(settings: ClusterSettings) -> list[Request]:
     """What a cluster's jobs ask for."""
     driver = settings.driver
 
-    def named(option: object, setting: str | None) -> str | None:
-        return option if isinstance(option, str) else setting
-
     return [
         Request(
             who="a worker",
@@ -101,8 +99,8 @@ def requests_of(settings: ClusterSettings) -> list[Request]:
             cpus=settings.cpus,
             gpus=settings.gpus,
             memory_gb=settings.memory_gb,
-            time=settings.time,
-            partition=named(settings.sbatch.get("partition"), settings.partition),
+            time_s=_time_s(settings),
+            partition=_partition(settings),
         ),
         Request(
             who="the driver",
@@ -110,8 +108,8 @@ def requests_of(settings: ClusterSettings) -> list[Request]:
             cpus=driver.cpus,
             gpus=0,
             memory_gb=driver.memory_gb,
-            time=driver.time,
-            partition=named(driver.sbatch.get("partition"), driver.partition),
+            time_s=_time_s(driver),
+            partition=_partition(driver),
         ),
     ]
 
@@ -133,7 +131,7 @@ def check_request(request: Request, partitions: Sequence[Partition]) -> list[Fin
     fitting = [known[name] for name, complaint in zip(names, complaints, strict=True) if not complaint]
     nodes = sum(kind.count for each in fitting for kind in each.nodes if kind.is_up and _fits(request, kind))
     place = ", ".join(each.name for each in fitting)
-    return [ok(f"{request.who} ({request}, {_time_text(request)}) fits on {plural(nodes, 'node')} of {place}")]
+    return [ok(f"{request.who} ({request}, {duration(request.time_s)}) fits on {plural(nodes, 'node')} of {place}")]
 
 
 def _complaints(request: Request, partition: Partition) -> list[Finding]:
@@ -142,10 +140,10 @@ def _complaints(request: Request, partition: Partition) -> list[Finding]:
         found.append(
             failure(f"{request.who}: partition {partition.name} is down", request.setting("partition", "ANOTHER"))
         )
-    if parse_time(request.time) > partition.limit_s:
+    if request.time_s > partition.limit_s:
         found.append(
             failure(
-                f"{request.who} asks for {_time_text(request)}, partition {partition.name} gives at most "
+                f"{request.who} asks for {duration(request.time_s)}, partition {partition.name} gives at most "
                 f"{duration(partition.limit_s)}",
                 request.setting("time", f'"{_slurm_time(partition.limit_s)}"') + ", or another partition",
             )
@@ -173,7 +171,22 @@ def _complaints(request: Request, partition: Partition) -> list[Finding]:
 
 
 def _fits(request: Request, kind: Nodes) -> bool:
-    return request.cpus <= kind.cpus and request.gpus <= kind.gpus and round(request.memory_gb * 1024) <= kind.memory_mb
+    return (
+        request.cpus <= kind.cpus
+        and request.gpus <= kind.gpus
+        and math.ceil(request.memory_gb * 1024) <= kind.memory_mb
+    )
+
+
+def _partition(settings: ClusterSettings | JobSettings) -> str | None:
+    named = settings.sbatch.get("partition", settings.partition)
+    return str(named) if named else None
+
+
+def _time_s(settings: ClusterSettings | JobSettings) -> float:
+    with suppress(ValueError):
+        return parse_time(str(settings.sbatch.get("time", "")))
+    return parse_time(settings.time)
 
 
 def _first_number(text: str) -> int:
@@ -186,10 +199,6 @@ def _limit(text: str) -> float:
         return parse_time(text)
     except ValueError:
         return math.inf
-
-
-def _time_text(request: Request) -> str:
-    return duration(parse_time(request.time))
 
 
 def _slurm_time(seconds: float) -> str:

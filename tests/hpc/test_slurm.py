@@ -190,14 +190,18 @@ def test_a_node_has_the_address_by_which_slurm_reaches_it_or_its_name(said, addr
         ("sbatch: Job 9 to start at 2026-11-25T00:18:00 using 4 processors on nodes n7 in partition gpu\n",
          "sbatch: Job 9 to start at 2026-11-25T00:18:00 using 4 processors on nodes n7 in partition gpu"),
         ("", "it could start"),
-        (SlurmError("sbatch: allocation failure: Requested node configuration is not available"),
-         "sbatch: allocation failure: Requested node configuration is not available"),
     ],
 )  # fmt: skip
 def test_a_script_that_is_only_tested_gets_slurms_answer_in_words(said, words):
     slurm, asked = saying(said)
     assert slurm.test("#!/bin/bash\n") == words
     assert asked == [(["sbatch", "--test-only"], "#!/bin/bash\n")]
+
+
+def test_a_script_that_could_never_start_is_an_error_in_slurms_words():
+    slurm, _ = saying(SlurmError("sbatch: allocation failure: Requested node configuration is not available"))
+    with pytest.raises(SlurmError, match="Requested node configuration"):
+        slurm.test("#!/bin/bash\n")
 
 
 @pytest.fixture

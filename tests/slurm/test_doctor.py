@@ -79,6 +79,14 @@ def test_a_cluster_that_is_well(cluster, doctor):
     assert lines[-1] == "No failure, 1 warning. Next: fishray tune sweeps/small.yaml --on slurm"
 
 
+def test_where_sacct_tells_of_jobs_there_is_no_warning(accounting_cluster):
+    write_profile(accounting_cluster.shared, {})
+    words = (FISHRAY, "doctor", "--cluster", "site.yaml")
+    done = accounting_cluster.attempt(*words, user="ada", timeout_s=BOUND_S)
+    assert (done.status, done.errors) == (0, "")
+    assert of_level("warning", done.output.splitlines()) == []
+
+
 def test_a_partition_that_is_not_there(cluster, doctor):
     before = len(jobs_of_ada(cluster))
     status, lines = doctor(partition="hihg")

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from slurm_machine import ClusterError
 
 from hpc.packing import pack_environment
 from hpc.submission import unpack_lines
@@ -67,13 +69,17 @@ def test_a_cancelled_job_keeps_its_environment_until_it_has_ended(cluster, job):
     wait_until(lambda: list(scratch.iterdir()) == [])
 
 
-def test_what_a_power_cut_leaves_is_removed_by_the_next_worker(cluster, job):
-    _, _, scratch = job()
+def test_what_a_killed_job_leaves_is_removed_by_the_next_worker(cluster, job):
+    job_id, _, scratch = job()
     (left,) = scratch.iterdir()
-    cluster.power_off("n1")
-    cluster.power_on("n1")
-    cluster.wait_until_up()
-    assert left.exists()
     sweep = "from pathlib import Path; from hpc.scratch import remove_stale_scratch; remove_stale_scratch(Path('/tmp'))"
+    cluster.run(sys.executable, "-c", sweep, node="n1", user="ada")
+    assert left.exists()  # its job lives
+    running = cluster.processes("n1", daemons=False)
+    for process in sorted(running, key=lambda process: "slurm_script" not in process.command):  # the shell first
+        with suppress(ClusterError, ProcessLookupError):  # it went with another
+            cluster.kill(process.pid)
+    cluster.wait_for_job(job_id, {"FAILED", "NODE_FAIL", "CANCELLED"}, SOON_S)
+    assert left.exists()
     cluster.run(sys.executable, "-c", sweep, node="n1", user="ada")
     assert not left.exists()

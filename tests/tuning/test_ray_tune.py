@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from fishray.config.sweep import Sweep
-from fishray.errors import RunError, StorageError
+from fishray.errors import ResourceError, RunError, StorageError
 from fishray.runs import Run, leased
 from fishray.runs.directory import provenance
 from fishray.tuning.crew import Crew
@@ -318,7 +318,7 @@ class Controller:
 
 def test_an_attempt_whose_worker_went_before_it_started_is_taken_back_and_handed_out_elsewhere(desk, run, cluster):
     waits = tunes(desk.hand_out("t1"))
-    waits.status = Trial.PENDING
+    waits.status, waits.init_local_path = Trial.PENDING, lambda: None
     controller = Controller(waits)
     desk.take_back(controller)
     assert controller.stopped == []
@@ -348,3 +348,35 @@ def test_workers_that_cannot_be_had_end_the_tuning(desk, cluster):
     desk.look_up()
     assert isinstance(desk.fault, ClusterError)
     assert desk.is_over
+
+
+UNFIT = {"unfit": "a GPU was asked for, but torch can use none here"}
+
+
+def test_a_worker_that_can_run_no_trial_is_handed_back_and_the_trial_goes_on_elsewhere(desk, run, trial, cluster):
+    cluster.there["worker-2"] = Joined("node-2", 2, 0)
+    assert not desk.result(trial, UNFIT)
+    assert cluster.released == ["worker-1"]
+    assert desk.fault is None
+    again = desk.hand_out("t2")
+    assert (again["trial"]["id"], again["worker"]) == (TRIAL, "worker-2")
+    assert events(run, "end", "lost") == []
+
+
+def test_three_such_workers_one_after_another_end_the_tuning_and_no_trial(desk, run, trial, cluster):
+    for number in (2, 3, 4):
+        assert desk.fault is None
+        desk.result(trial, UNFIT)
+        cluster.there = {f"worker-{number}": Joined(f"node-{number}", 1, 0)}
+        if number < 4:
+            trial = tunes(desk.hand_out("next"), "next")
+            desk.started(trial)
+    assert isinstance(desk.fault, ResourceError)
+    assert str(desk.fault) == UNFIT["unfit"]
+    assert events(run, "end", "lost") == []
+
+
+def test_a_machine_that_cannot_be_handed_back_ends_the_tuning_at_once(desk, trial, cluster):
+    cluster.release = lambda worker: None
+    desk.result(trial, UNFIT)
+    assert isinstance(desk.fault, ResourceError)

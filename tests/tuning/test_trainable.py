@@ -16,7 +16,7 @@ from fishray.runs.directory import provenance
 from fishray.tuning.driver import Attempt
 from fishray.tuning.node import Node
 from fishray.tuning.space import draw_trial
-from fishray.tuning.trainable import TrialTrainable, attempt_arguments, describe_failure, fits
+from fishray.tuning.trainable import TrialTrainable, attempt_arguments, describe_failure, ends_its_process, fits
 from hpc.settings import NODE_END
 
 # Frames are a read-only memory map on purpose; networks copy from it and never write.
@@ -293,9 +293,9 @@ def test_files_of_a_trial_are_for_their_owner_alone(new_run, process):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to be used")
-def test_a_gpu_that_was_asked_for_and_is_not_there_fails_the_trial(new_run, process):
+def test_a_gpu_that_was_asked_for_and_is_not_there_is_no_fault_of_the_trial(new_run, process):
     result = process(granted(new_run(), "lstm") | {"gpus": 0.5}).step()
-    assert result["failed"].startswith("a GPU was asked for, but torch can use none here")
+    assert result["unfit"].startswith("a GPU was asked for, but torch can use none here")
 
 
 def test_a_model_that_does_not_fit_is_called_too_large_for_its_share():
@@ -347,3 +347,20 @@ def test_on_a_machine_that_nobody_takes_away_every_epoch_fits():
 
 def test_where_the_worker_and_its_files_are_gone_none_does(tmp_path):
     assert not fits(1.0, {NODE_END: str(tmp_path / "gone")})
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (MemoryError(), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),  # all later calls fail alike
+        (RuntimeError("shape '[3]' is invalid for input of size 4"), False),
+        (ValueError("CUDA error: "), False),
+        (OSError(28, "No space left on device"), False),
+    ],
+    ids=str,
+)
+def test_without_memory_or_with_a_gpu_that_has_failed_a_process_is_of_no_more_use(error, ends):
+    assert ends_its_process(error) is ends

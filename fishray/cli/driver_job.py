@@ -1,0 +1,194 @@
+"""The job that drives a sweep on Slurm: its script, what it notes in the run, how it is found, how it goes about it."""
+
+import os
+import shlex
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import typer
+
+from fishray.errors import RunError
+from hpc.errors import HpcError
+
+if TYPE_CHECKING:
+    from fishray.config.sweep import Sweep
+    from hpc.settings import ClusterSettings
+    from hpc.slurm import QueuedJob, Slurm
+    from hpc.workers import RayOnSlurm
+
+NOTE = "driver.json"
+"""In a run's cluster folder."""
+LOOK_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class DriverNote:
+    """What a run says of the job that drives it, or drove it last."""
+
+    job_id: str
+    command: str = ""
+    """What to type to go on with the run."""
+    host: str = ""
+    pid: int = 0
+    """The process, once the job has begun."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Read it from a run's cluster folder; None if no job ever drove the run."""
+        from hpc.files import read_json
+
+        found = read_json(folder / NOTE)
+        return cls(**found) if found else None
+
+    def write(self, folder: Path) -> None:
+        """Put it there."""
+        from hpc.files import private_directory, write_json
+
+        write_json(private_directory(folder) / NOTE, asdict(self))
+
+
+def cluster_settings(sweep: "Sweep") -> "ClusterSettings":
+    """What a sweep's workers and its driver's job are."""
+    from hpc.settings import ClusterSettings
+
+    return sweep.cluster or ClusterSettings()
+
+
+def cluster_folder(path: Path) -> Path:
+    """Where a run keeps what belongs to its jobs; the same name for it on every node."""
+    from fishray.runs.directory import CLUSTER
+
+    return path.resolve() / CLUSTER
+
+
+def log_path(path: Path, job_id: str) -> Path:
+    """Where a driver's job that `tune` has submitted writes."""
+    from fishray.runs.directory import CLUSTER
+
+    return path / CLUSTER / f"driver-{job_id}.log"
+
+
+def driver_jobs(folder: Path, slurm: "Slurm") -> list["QueuedJob"]:
+    """Jobs that drive a run, or wait to: the one that it has noted, and those that carry its name in the queue."""
+    note = DriverNote.read(folder)
+    noted = note.job_id if note else None
+    return [job for job in slurm.queue() if job.is_active and (job.job_id == noted or job.comment == _comment(folder))]
+
+
+def refuse_driven(path: Path, slurm: "Slurm") -> None:
+    """Refuse to start what a job drives already, or will.
+
+    Raises
+    ------
+    RunError
+        Naming the job.
+    """
+    own = os.environ.get("SLURM_JOB_ID") if is_driver() else None
+    for job in driver_jobs(cluster_folder(path), slurm):
+        if job.job_id != own:
+            raise RunError(
+                f"{path} is driven by job {job.job_id}, which {whereabouts(job)}; see it: {_status(path)} --follow"
+            )
+
+
+def whereabouts(job: "QueuedJob") -> str:
+    """Where a job is, in words: ``waits in the queue (Resources)``."""
+    if job.is_pending:
+        return f"waits in the queue ({job.reason})" if job.reason else "waits in the queue"
+    return f"runs on {job.node}" if job.node else "runs"
+
+
+def driver_script(sweep: "Sweep", path: Path, words: list[str]) -> str:
+    """The job script of a sweep's driver.
+
+    Parameters
+    ----------
+    words
+        The command line of `tune`, without the program.
+    """
+    from hpc.submission import driver_script as script
+
+    cluster, folder = cluster_settings(sweep), cluster_folder(path)
+    command = shlex.join([str(Path(sys.executable).with_name("fishray")), *words])
+    return script(
+        cluster.driver,
+        f"fishray-{sweep.name}",
+        _comment(folder),
+        folder / log_path(path, "%j").name,
+        cluster.notice_s,
+        command,
+        cluster.setup,
+    )
+
+
+def is_driver() -> bool:
+    """Whether this process is to drive the sweep itself: it runs within a Slurm job, and nobody sits at its terminal.
+
+    Who does, in an interactive job, has a job submitted as from a login node: it outlives theirs, and is stopped alone.
+    """
+    return "SLURM_JOB_ID" in os.environ and not (sys.stdin and sys.stdin.isatty())
+
+
+def wait_until_unused(path: Path) -> None:
+    """Wait for the driver before us, which a node that died may have taken with it, to be given up.
+
+    Raises
+    ------
+    RunError
+        If it lives.
+    """
+    from fishray.runs.lease import SILENT_S, refuse_in_use
+
+    until = time.monotonic() + SILENT_S + LOOK_EVERY_S
+    told = False
+    while path.exists():
+        try:
+            refuse_in_use(path)
+        except RunError as error:
+            if time.monotonic() > until:
+                raise
+            if not told:
+                typer.echo(f"{error}; waiting for that")
+            told = True
+            time.sleep(LOOK_EVERY_S)
+        else:
+            return
+
+
+def open_workers(sweep: "Sweep", path: Path, command: str) -> "RayOnSlurm":
+    """The workers of a sweep, driven by this process, which notes its own job for others to find.
+
+    Parameters
+    ----------
+    command
+        What to type to go on with the run.
+    """
+    from fishray.runs import Run
+    from hpc.workers import RayOnSlurm
+
+    folder = cluster_folder(Run.claim(path).path)
+    DriverNote(os.environ["SLURM_JOB_ID"], command, socket.gethostname(), os.getpid()).write(folder)
+    return RayOnSlurm(cluster_settings(sweep), folder, f"fishray-{sweep.name}")
+
+
+def queue_again() -> None:
+    """Have this job start again from its beginning, because its time is over."""
+    from hpc.slurm import Slurm
+
+    try:
+        Slurm().requeue(os.environ["SLURM_JOB_ID"])
+    except HpcError as error:
+        typer.echo(f"This job cannot be queued again ({error}); submit it once more")
+
+
+def _comment(folder: Path) -> str:
+    """What a driver's job carries in the queue."""
+    return f"driver of {folder}"
+
+
+def _status(path: Path) -> str:
+    return shlex.join(["fishray", "status", str(path)])

@@ -7,7 +7,7 @@ HAS_TORCH := $(shell $(PYTHON) -c "import torch, torchvision" 2>/dev/null && ech
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-gpu evidence lint format clean
+.PHONY: demo test test-gpu evidence slurm-shell bench-slurm lint format clean
 
 demo: .venv/installed
 	@test -e runs/small/predictions.zarr || $(FISHRAY) tune sweeps/small.yaml
@@ -21,6 +21,14 @@ test-gpu: .venv/installed
 
 evidence: .venv/installed  # that a sweep cannot be lost: a hundred kills
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_a_hundred_times.py
+
+slurm-shell: .venv/installed  # a Slurm of three nodes on this machine, and a shell on its login node; needs root
+	tests/slurm/install.sh
+	PYTHONPATH=tests/support .venv/bin/python tests/slurm/shell.py
+
+bench-slurm: .venv/installed  # seconds from a fault to what follows; needs root
+	tests/slurm/install.sh
+	PYTHONPATH=tests/support .venv/bin/python tests/benchmarks/slurm_faults.py
 
 lint: .venv/installed
 	.venv/bin/ruff format --check .

@@ -51,6 +51,16 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Take these permissions from every file and folder that this process makes."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Say of an operating system's error that it is the storage's, and where."""
     try:

@@ -1,25 +1,32 @@
 """Ray's own processes: a head in this process's care, and the raylet of a worker.
 
-Ray reads these when it is first imported, and never again: a token for every process, so that nobody else on a shared
-node can join; loopback as the address of a head that names no other (Ray calls that switch after the systems where it
-is the default); no usage statistics; a node that is cut off is given up after some seconds instead of a minute.
+Ray takes these from the environment: a token for every process, so that nobody else on a shared node can join; loopback
+as the address of a head that names no other (Ray calls that switch after the systems where it is the default, and reads
+it when it is first imported); no metrics, which it would show to everybody; no usage statistics; a node that is cut off
+is given up after some seconds instead of a minute. Ports are free ones that the kernel gives. What a user has set for
+another Ray of theirs is not for this one.
 """
 
 import json
 import logging
 import os
+import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hpc.errors import ClusterError, SlurmError
+from hpc.processes import children_of, command_of, descendants_of, kill, name_of
 from hpc.scratch import SHORT, Scratch
 from hpc.slurm import Slurm
 
@@ -30,17 +37,28 @@ os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     ON_LOOPBACK: "0",
+    # Where Ray has what its metrics need (ray[default]), it serves them on all of a node's addresses, without a token.
+    # Those of the head cannot be switched off; on a port that there is not, they fail, and Ray goes on without.
+    "RAY_enable_metrics_collection": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",
+    "DASHBOARD_METRIC_PORT": "-1",
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "4",
 }
 
+for name in ("RAY_AUTH_TOKEN", "RAY_GCS_SERVER_PORT", "RAY_REDIS_ADDRESS"):
+    os.environ.pop(name, None)  # a token of another Ray comes before the one in our file; a fixed port may be taken
+
 OBJECT_STORE_BYTES = 100 * 2**20
 """Room for messages: data comes from shared storage, not through Ray."""
 
 WITHOUT_HEAD_S = 20
 """How long a raylet looks for a head that it cannot reach before it ends itself."""
+
+LONGEST_WORDS = 600
+"""Of Ray's own about why it does not start."""
 
 LONGEST_SOCKET = 107
 SOCKET_BELOW = len("/hpc-1234567890/ray-abcdef/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
@@ -87,34 +105,103 @@ def ray_head(
     Yields
     ------
     Where workers join: ``address:port``.
+
+    Raises
+    ------
+    ClusterError
+        If it does not start, with Ray's own words, or if this process has used Ray before.
     """
     import ray
+    from ray._private import ray_constants
 
-    with Scratch(f"ray-{secrets.token_hex(3)}", room_for_sockets(scratch)) as private:
-        if token is None:
-            token = private.path / "token"
-            token.touch(mode=0o600)
-            token.write_text(secrets.token_hex(32))
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-        logging.getLogger("ray").setLevel(logging.CRITICAL)
-        try:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                num_gpus=gpus,
-                resources=dict(resources or {}),
-                include_dashboard=False,
-                log_to_driver=False,
-                configure_logging=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _temp_dir=str(private.path),
-                _node_ip_address=address,
-            )
+    if address == LOOPBACK and ray_constants.ENABLE_RAY_CLUSTER:
+        raise ClusterError("Ray was imported before hpc, and would not stay on loopback; import hpc.cluster first")
+    if ray.is_initialized():
+        raise ClusterError("this process drives a Ray already; leave that first: ray.shutdown()")
+
+    def running(logs: Path | None = None) -> AbstractContextManager[None]:
+        return _running_ray(
+            room_for_sockets(scratch),
+            token,
+            logs,
+            num_cpus=cpus,
+            num_gpus=gpus,
+            resources=dict(resources or {}),
+            _node_ip_address=address,
+        )
+
+    try:
+        with ExitStack() as ours:
+            try:
+                ours.enter_context(running())
+            except Exception:  # noqa: BLE001  (Ray has no class for a port that was free a moment ago, say)
+                ours.enter_context(running(token.parent if token else Path(tempfile.gettempdir())))
             yield ray.get_runtime_context().gcs_address
-        except SystemExit as error:  # what Ray makes of SIGTERM, until its user takes the signals back
-            raise KeyboardInterrupt from error
+    except SystemExit as error:  # what Ray makes of SIGTERM, until its user takes the signals back
+        raise KeyboardInterrupt from error
+
+
+@contextmanager
+def _running_ray(root: Path, token: Path | None, logs: Path | None, **settings: Any) -> Iterator[None]:
+    """Start a Ray in a directory of its own, and end what it has started.
+
+    Parameters
+    ----------
+    logs
+        Where its logs are kept if it does not start: with its directory they would go.
+
+    Raises
+    ------
+    ClusterError
+        If it does not start and its logs are kept, with its own words.
+    """
+    import ray
+    from ray._private.authentication.authentication_token_setup import AuthenticationTokenLoader, Config
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    with Scratch(f"ray-{secrets.token_hex(3)}", root) as private:
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token or _new_token(private.path))
+        Config.initialize("")  # from the environment, which this module may have set behind Ray's own import
+        AuthenticationTokenLoader.instance().reset_cache()  # of a Ray that this process had before
+        try:
+            try:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=str(private.path),
+                    **settings,
+                )
+            except Exception as error:
+                if not logs:
+                    raise
+                kept = _keep_logs(private.path, logs)
+                words = re.sub(rf"{re.escape(str(private.path))}/session_[^/]+/logs", str(kept), str(error))
+                words = " ".join(words.split())[:LONGEST_WORDS]
+                raise ClusterError(f"Ray does not start here (its logs: {kept}): {words}") from error
+            yield
         finally:
             ray.shutdown()
+            # one that fails to start forgets what it has started already
+            ours = [child for child in children_of(os.getpid()) if str(private.path) in command_of(child)]
+            kill([*ours, *(each for child in ours for each in descendants_of(child))])
+
+
+def _new_token(private: Path) -> Path:
+    token = private / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return token
+
+
+def _keep_logs(private: Path, within: Path) -> Path:
+    kept = Path(tempfile.mkdtemp(prefix="ray-does-not-start-", dir=within)) / "logs"  # Ray's are open to everybody
+    kept.mkdir()
+    for path in private.glob("session_[0-9]*/logs"):
+        shutil.copytree(path, kept, dirs_exist_ok=True)
+    return kept
 
 
 def ray_nodes() -> list[RayNode]:
@@ -164,7 +251,9 @@ class Raylet:
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
             *("--address", head, "--node-ip-address", address, "--temp-dir", str(scratch)),
             *("--num-cpus", str(cpus), "--num-gpus", str(gpus), "--resources", json.dumps(dict(resources))),
-            *("--min-worker-port", "0", "--max-worker-port", "0"),  # any free ones, rather than everybody's first
+            # any free ports, rather than everybody's first
+            *("--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"),
+            *("--include-log-monitor", "False"),  # 42 MB of a process that would send logs to a driver which wants none
             *("--object-store-memory", str(OBJECT_STORE_BYTES)),
             *(["--memory", str(memory_bytes)] if memory_bytes else []),
         ]
@@ -190,25 +279,21 @@ class Raylet:
         """Whether it has ended; ``ray start`` itself stays when its raylet leaves in good order."""
         if self._process.poll() is not None:
             return True
-        has_raylet = any(_name(child) == "raylet" for child in _children(self._process.pid))
+        has_raylet = any(name_of(child) == "raylet" for child in children_of(self._process.pid))
         self._has_started |= has_raylet
         return self._has_started and not has_raylet
 
     def stop(self) -> None:
         """End it and everything it has started."""
-        started = _descendants(self._process.pid)
+        started = descendants_of(self._process.pid)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for pid in started:  # raylets and trials have sessions of their own
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(started)  # raylets and trials have sessions of their own
 
 
 def room_for_sockets(scratch: Path | None = None) -> Path:
     """A directory for temporary files, unless the path of Ray's sockets in it would be too long."""
-    import tempfile
-
     usual = scratch or Path(tempfile.gettempdir())
     return usual if len(os.fsencode(usual)) + SOCKET_BELOW <= LONGEST_SOCKET else SHORT
 
@@ -258,19 +343,3 @@ def _address_of(interface: str) -> str:
             there = ", ".join(name for _, name in socket.if_nameindex())
             raise ClusterError(f"cluster.interface: no address on {interface}; this node has {there}") from error
     return socket.inet_ntoa(answer[20:24])
-
-
-def _children(pid: int) -> list[int]:
-    with suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
-
-
-def _descendants(pid: int) -> list[int]:
-    return [each for child in _children(pid) for each in (child, *_descendants(child))]
-
-
-def _name(pid: int) -> str:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    return ""

@@ -24,4 +24,5 @@ cd "${SLURM_SUBMIT_DIR:?submit me: sbatch slurm/sweep.sh}"  # this file itself i
 
 PATH="$PWD/.venv/bin:$PATH"
 command -v fishray >/dev/null || { echo "no fishray in $PWD/.venv, nor on PATH" >&2; exit 1; }
-exec fishray tune "${1:-sweeps/small.yaml}" --on slurm "${@:2}"  # exec: Slurm's signals go to the first process
+[[ ${1:--} == -* ]] && set -- sweeps/small.yaml "$@"
+exec fishray tune "$@" --on slurm  # exec: Slurm's signals go to the first process

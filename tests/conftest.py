@@ -16,6 +16,7 @@ from fishray.sequences.splits import load_sequences
 from fishray.signals.speed import frame_speed
 from fishray.signals.targets import burst_labels
 from fishray.store import new_recording, open_store
+from hpc import ray_cluster  # noqa: F401  (sets what Ray reads when it is first imported, by whichever test)
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

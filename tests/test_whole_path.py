@@ -76,7 +76,7 @@ def tree(folder):
 def desk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("desk")
     (folder / "tiny.yaml").write_text(json.dumps(SWEEP))  # JSON is YAML
-    (folder / "lone.yaml").write_text(json.dumps(LONE | {"name": "lone"}))
+    (folder / "lone.yaml").write_text(json.dumps(LONE | {"name": "lone", "access": "group"}))
     with desk_in(folder) as made:
         yield made
 
@@ -251,6 +251,21 @@ def test_nothing_is_left_behind_but_the_run(swept):
     assert kept_of_trials(swept.run) == {f"{name}/best" for name in RANKED} | {
         f"{name}/attempt-1/{file}" for name in finished for file in ("checkpoint", "checkpoint.previous", "last-words")
     }
+
+
+def modes(run):
+    """Permissions in a run, by kind, as they are written: 0o700."""
+    paths = [run.path, *run.path.rglob("*")]
+    return {("folder" if path.is_dir() else "file", oct(path.stat().st_mode & 0o777)) for path in paths}
+
+
+def test_a_run_is_for_its_owner_alone(swept):
+    assert modes(swept.run) == {("folder", "0o700"), ("file", "0o600")}
+
+
+def test_a_run_can_be_for_its_group(stopped):
+    run, *_ = stopped
+    assert modes(run) == {("folder", "0o750"), ("file", "0o640")}
 
 
 def kept_of_trials(run):

@@ -16,6 +16,7 @@ from hpc.errors import HpcError
 
 if TYPE_CHECKING:
     from fishray.config.sweep import Sweep
+    from fishray.runs.lease import Holder
     from hpc.settings import ClusterSettings
     from hpc.slurm import QueuedJob, Slurm
     from hpc.workers import RayOnSlurm
@@ -35,6 +36,8 @@ class DriverNote:
     host: str = ""
     pid: int = 0
     """The process, once the job has begun."""
+    log: str = ""
+    """Where it writes."""
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -43,6 +46,10 @@ class DriverNote:
 
         found = read_json(folder / NOTE)
         return cls(**found) if found else None
+
+    def is_of(self, holder: "Holder") -> bool:
+        """Whether it is the process that holds the run's lease; if its job is over, that process was killed."""
+        return (self.host, self.pid) == (holder.host, holder.pid)
 
     def write(self, folder: Path) -> None:
         """Put it there."""
@@ -65,11 +72,9 @@ def cluster_folder(path: Path) -> Path:
     return path.resolve() / CLUSTER
 
 
-def log_path(path: Path, job_id: str) -> Path:
-    """Where a driver's job that `tune` has submitted writes."""
-    from fishray.runs.directory import CLUSTER
-
-    return path / CLUSTER / f"driver-{job_id}.log"
+def log_path(folder: Path, job_id: str) -> Path:
+    """Where a driver's job that `tune` submits writes."""
+    return folder / f"driver-{job_id}.log"
 
 
 def driver_jobs(folder: Path, slurm: "Slurm") -> list["QueuedJob"]:
@@ -87,12 +92,9 @@ def refuse_driven(path: Path, slurm: "Slurm") -> None:
     RunError
         Naming the job.
     """
-    own = os.environ.get("SLURM_JOB_ID") if is_driver() else None
     for job in driver_jobs(cluster_folder(path), slurm):
-        if job.job_id != own:
-            raise RunError(
-                f"{path} is driven by job {job.job_id}, which {whereabouts(job)}; see it: {_status(path)} --follow"
-            )
+        see = shlex.join(["fishray", "status", str(path), "--follow"])
+        raise RunError(f"{path} is driven by job {job.job_id}, which {whereabouts(job)}; see it: {see}")
 
 
 def whereabouts(job: "QueuedJob") -> str:
@@ -118,7 +120,7 @@ def driver_script(sweep: "Sweep", path: Path, words: list[str]) -> str:
         cluster.driver,
         f"fishray-{sweep.name}",
         _comment(folder),
-        folder / log_path(path, "%j").name,
+        log_path(folder, "%j"),
         cluster.notice_s,
         command,
         cluster.setup,
@@ -171,7 +173,9 @@ def open_workers(sweep: "Sweep", path: Path, command: str) -> "RayOnSlurm":
     from hpc.workers import RayOnSlurm
 
     folder = cluster_folder(Run.claim(path).path)
-    DriverNote(os.environ["SLURM_JOB_ID"], command, socket.gethostname(), os.getpid()).write(folder)
+    log = os.path.realpath("/proc/self/fd/1")  # which a person's own job script chooses
+    job_id, host, pid = os.environ["SLURM_JOB_ID"], socket.gethostname(), os.getpid()
+    DriverNote(job_id, command, host, pid, log if Path(log).is_file() else "").write(folder)
     return RayOnSlurm(cluster_settings(sweep), folder, f"fishray-{sweep.name}")
 
 
@@ -188,7 +192,3 @@ def queue_again() -> None:
 def _comment(folder: Path) -> str:
     """What a driver's job carries in the queue."""
     return f"driver of {folder}"
-
-
-def _status(path: Path) -> str:
-    return shlex.join(["fishray", "status", str(path)])

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fishray.cli.driver_job import DriverNote, cluster_folder, driver_jobs, log_path, whereabouts
+from fishray.cli.driver_job import DriverNote, cluster_folder, driver_jobs, whereabouts
 from fishray.errors import RunError
 from hpc.errors import SlurmError
 
@@ -21,7 +21,7 @@ LOOK_EVERY_S = 1.0
 """At the run's directory."""
 QUEUE_EVERY_S, LONGEST_S, SLOWER = 2.0, 30.0, 1.3
 """At the queue, which the whole site shares: less and less often."""
-LOG_LINES = 8
+LOG_LINES = 5
 
 WhileWaiting = Callable[[str], None]
 """Shows what is waited for."""
@@ -44,6 +44,7 @@ def show(path: Path, slurm: "Slurm", console: "Console", *, follows: bool = Fals
     from fishray.runs.directory import SWEEP
 
     run, folder, is_begun = Run(path), cluster_folder(path), (path / SWEEP).exists()
+    note = DriverNote.read(folder)
     try:
         job = next(iter(driver_jobs(folder, slurm)), None)
     except SlurmError as error:
@@ -53,12 +54,15 @@ def show(path: Path, slurm: "Slurm", console: "Console", *, follows: bool = Fals
         return follow(path, job.job_id, slurm, console)
     if job and is_begun:
         _print_view(run, console)
-        say(console, f"{_standing(run, job)}. {next_words(path)}")
+        say(console, f"{_standing(run, job)}\n{next_words(path)}")
     elif job:
-        say(console, f"{path} has not begun: its driver, job {job.job_id}, {whereabouts(job)}. {next_words(path)}")
+        say(console, f"{path} has not begun: its driver, job {job.job_id}, {whereabouts(job)}\n{next_words(path)}")
     elif not is_begun:
-        note = DriverNote.read(folder)
         raise RunError("\n".join([f"{path} has not begun", *(_last_words(path, note, slurm) if note else [])]))
+    elif note and _has_died(run, note):
+        _print_view(run, console, is_dead=True)
+        for line in _last_words(path, note, slurm):
+            say(console, line)
     elif follows:
         print_next(run, follow_run(run, console), console)
     else:
@@ -86,7 +90,7 @@ def follow(path: Path, job_id: str, slurm: "Slurm", console: "Console") -> int:
             if state.status in ("finished", "failed"):
                 break
     except KeyboardInterrupt:
-        say(console, f"The sweep goes on. {next_words(path)}")
+        say(console, f"The sweep goes on.\n{next_words(path)}")
         return 0
     note = DriverNote.read(cluster_folder(path)) or DriverNote(job_id)
     state, begun = run.standing(), seen or bool(note.host)
@@ -97,7 +101,7 @@ def follow(path: Path, job_id: str, slurm: "Slurm", console: "Console") -> int:
             say(console, line)
         return 1
     if state.status == "interrupted":
-        say(console, f"It stopped: {state.last}")
+        say(console, f"It was {state.last}" if state.last.startswith("stopped") else f"It stopped: {state.last}")
     print_next(run, state, console)
     return 0 if state.status == "finished" else 1
 
@@ -164,6 +168,16 @@ def _await_driver(run: "Run", job_id: str, slurm: "Slurm", console: "Console", *
     return True
 
 
+def _has_died(run: "Run", note: DriverNote) -> bool:
+    """Whether the driver that came last, whose job is over, ended without a word in the journal."""
+    if holder := run.holder():
+        return note.is_of(holder)
+    if not note.host:
+        return True
+    state = run.standing()
+    return state.status == "died" and (state.facts.get("host"), state.facts.get("pid")) == (note.host, note.pid)
+
+
 def _standing(run: "Run", job: "QueuedJob") -> str:
     """Where the driver of a run is that has begun."""
     if job.is_pending or run.holder() is None:
@@ -173,23 +187,31 @@ def _standing(run: "Run", job: "QueuedJob") -> str:
 
 def _last_words(path: Path, note: DriverNote, slurm: "Slurm") -> list[str]:
     """What became of a driver's job that is over without a word in the journal, and what to do."""
-    state = ""
+    from fishray.report.wording import plural
+    from hpc.workers import cluster_jobs
+
+    state, workers = "", 0
     with suppress(SlurmError):
         job = slurm.job(note.job_id)
         state = job.state if job else slurm.final_state(note.job_id)
-    log, lines = log_path(path, note.job_id), []
+        workers = len(cluster_jobs(cluster_folder(path), slurm))
+    lines: list[str] = []
     with suppress(OSError):
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()][-LOG_LINES:]
+        text = Path(note.log).read_text(errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()][-LOG_LINES:]
     begun = "has ended" if note.host else "ended before the sweep began"
-    where = f"the end of its log, {log}:" if lines else f"it left no log at {log}"
-    return [
-        f"Its driver, job {note.job_id}, {begun}{f' ({state})' if state else ''}; {where}",
-        *(f"  {line}" for line in lines),
-        f"When that is mended, go on: {note.command or 'fishray tune SWEEP.yaml'}",
-    ]
+    where = f"; the end of its log, {note.log}:" if lines else ""
+    said = [f"Its driver, job {note.job_id}, {begun}{f' ({state})' if state else ''}{where}"]
+    said += [f"  {line}" for line in lines]
+    if workers:
+        said.append(f"{plural(workers, 'worker')} of it may wait for the next; to end that: {command('stop', path)}")
+    return [*said, f"Go on: {note.command or 'fishray tune SWEEP.yaml'}"]
 
 
-def _print_view(run: "Run", console: "Console") -> None:
+def _print_view(run: "Run", console: "Console", *, is_dead: bool = False) -> None:
     from fishray.report.live import render
 
-    console.print(render(run.standing(), run.resolved()[0], time.time(), console.width))
+    state = run.standing()
+    if is_dead:
+        state.mark_dead()
+    console.print(render(state, run.resolved()[0], time.time(), console.width))

@@ -1,16 +1,21 @@
 """Tables of the commands that have no view of their own."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from fishray.config.sweep import Sweep
 from fishray.report.columns import Column, align, needed_width
 from fishray.report.live import sparkline
 from fishray.report.wording import footage, plural
 from fishray.runs import TrialState
 from fishray.signals.quality import RecordingFacts
-from fishray.tuning.plan import Plan
+
+if TYPE_CHECKING:  # it knows networks, and with them torch, for which `status` would wait
+    from fishray.tuning.plan import Plan
 
 
 def print_inspection(facts: Sequence[RecordingFacts], store: str, rule: str, console: Console) -> None:
@@ -31,7 +36,8 @@ def print_inspection(facts: Sequence[RecordingFacts], store: str, rule: str, con
     _say(console, f"{store} · labels by {rule}")
     _print_columns(columns, console)
     sweep = "video" if any(each.frame_size for each in facts) else "lstm"
-    _say(console, f"Next: fishray tune sweeps/{sweep}.yaml --set data.store={store}")
+    words = ["fishray", "tune", f"sweeps/{sweep}.yaml", "--set", f"data.store={store}"]
+    _say(console, f"Next: {shlex.join(words)}")
 
 
 def print_trial(trial: TrialState, run: Path, console: Console) -> None:
@@ -48,10 +54,10 @@ def print_trial(trial: TrialState, run: Path, console: Console) -> None:
         _print_columns(columns, console)
     if trial.traceback:
         _say(console, trial.traceback)
-    _say(console, f"\nNext: fishray report {run}")
+    _say(console, f"\nNext: {shlex.join(['fishray', 'report', str(run)])}")
 
 
-def print_plan(plan: Plan, console: Console) -> None:
+def print_plan(plan: "Plan", console: Console) -> None:
     """Show what a sweep would run."""
     sweep, node = plan.sweep, plan.node
     gpus = plural(len(node.gpu_names), "GPU") if node.gpu_names else "no GPU"
@@ -78,6 +84,15 @@ def print_plan(plan: Plan, console: Console) -> None:
         Column("model", [family.model for family in families]),
     ]
     _print_columns(columns, console)
+
+
+def print_without_data(sweep: Sweep, console: Console) -> None:
+    """Show what a sweep would run, as far as that can be said before its tank is simulated."""
+    rungs = " → ".join(map(str, sweep.search.rungs))
+    families = " · ".join(f"{plural(family.trials, 'trial')} of {name}" for name, family in sweep.families.items())
+    _say(console, f"{sweep.name} · seed {sweep.seed} · {families}")
+    _say(console, f" data           {sweep.data.store} is not there yet: the driver simulates it first")
+    _say(console, f" rungs          {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}")
 
 
 def _print_columns(columns: list[Column], console: Console) -> None:

@@ -1,5 +1,6 @@
 """Commands on recordings: simulate, ingest, inspect."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,8 @@ def simulate(
             TankSettings(minutes=minutes, fish=fish, seed=seed),
             lambda done, total: progress("simulating a tank", done, total),
         )
-    typer.echo(f"Next: fishray ingest {out} --store {out.with_suffix('.zarr')}")
+    words = ["fishray", "ingest", str(out), "--store", str(out.with_suffix(".zarr"))]
+    typer.echo(f"Next: {shlex.join(words)}")
 
 
 def ingest(
@@ -88,7 +90,7 @@ def ingest(
     frames = "speed alone" if recording.frame_size is None else "frames of {}x{}".format(*recording.frame_size)
     typer.echo(
         f"{recording.name}: {recording.frame_count} frames at {recording.fps:g} fps, {frames}\n"
-        f"Next: fishray inspect {store}"
+        f"Next: {shlex.join(['fishray', 'inspect', str(store)])}"
     )
 
 

@@ -1,5 +1,6 @@
 """Commands on runs: status, report, predict, replay, clean."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,23 +26,31 @@ def status(
 ) -> None:
     """Say how a run stands, while it runs or afterwards: where it runs, or that it has died.
 
+    Of a sweep on Slurm it also says why its driver or its workers wait in the queue; from any node.
+
     \b
       fishray status runs/small --follow
       fishray status runs/small --trial lstm-0003
     """
     from rich.console import Console
 
+    from fishray.cli import following, slurm
+    from fishray.cli.driver_job import DriverNote, cluster_folder
     from fishray.cli.printing import print_trial
-    from fishray.report.live import follow_run, print_status
+    from fishray.report.live import follow_run, print_next, print_status
     from fishray.runs import Run
+    from hpc.slurm import Slurm
 
+    console = Console()
+    if not trial and DriverNote.read(cluster_folder(run)) and slurm.there_is_slurm():
+        sys.exit(following.show(run, Slurm(), console, follows=follow))
     opened = Run.open(run)
     if trial:
-        print_trial(opened.trial(trial), opened.path, Console())
+        print_trial(opened.trial(trial), opened.path, console)
     elif follow:
-        follow_run(opened, Console())
+        print_next(opened, follow_run(opened, console), console)
     else:
-        print_status(opened, Console())
+        print_status(opened, console)
 
 
 def report(

@@ -1,8 +1,6 @@
-"""Sweeps on Slurm: `tune --on slurm` as seen from a login node and from within the driver's job, and `stop`."""
+"""Sweeps on Slurm: what is submitted from a login node, what would be, and `stop`."""
 
-import os
-import shlex
-import sys
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,23 +8,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fishray.cli.driver_job import (
+    DriverNote,
+    cluster_folder,
+    cluster_settings,
+    driver_jobs,
+    driver_script,
+    log_path,
+    refuse_driven,
+    wait_until_unused,
+)
+from fishray.cli.following import WhileWaiting, command, follow, say, waiting
 from fishray.cli.runs import RunPath
-from fishray.errors import RunError
-from hpc.errors import HpcError, SlurmError
+from fishray.errors import RunError, SettingError
+from hpc.errors import SlurmError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fishray.config.sweep import Sweep
     from fishray.tuning.node import Node
-    from hpc.settings import ClusterSettings
-    from hpc.slurm import Slurm
-    from hpc.workers import RayOnSlurm
-
-DRIVER = "driver.json"
-"""In a run's cluster folder: the job that drives it."""
+    from hpc.demand import Size, Wanted
+    from hpc.slurm import QueuedJob, Slurm
 
 LOOK_EVERY_S = 2.0
+APART_S = 1.0
+"""Between two signals that are to be two."""
+AT_ONCE_S = 20.0
+"""How long a driver may take that puts away what it has."""
+GONE_S = 60.0
+"""How long a cancelled driver may take to be gone; Slurm kills it 30 s after it was told, by default."""
 
 
 def register(app: typer.Typer) -> None:
@@ -43,207 +54,235 @@ def stop(
     """Stop a sweep that runs on Slurm, and cancel its jobs; the run can be gone on with.
 
     Its driver is asked first, and ends with the running epochs. Then every job of this run is cancelled, and no other.
+    A driver that still waits in the queue is cancelled at once.
 
     \b
       fishray stop runs/small
       fishray stop runs/small --wait 0
     """
+    from rich.console import Console
+
+    from hpc.slurm import Slurm
+
+    for line in stop_run(run, wait_s, Slurm(), Console()):
+        typer.echo(line)
+
+
+def stop_run(path: Path, wait_s: float, slurm: "Slurm", console: "Console") -> list[str]:
+    """End every job of a run; in words, what was done and how to go on.
+
+    Raises
+    ------
+    RunError
+        If there is no run, or if it runs outside of Slurm.
+    """
     from fishray.report.wording import plural
     from fishray.runs import Run
-    from hpc.slurm import Slurm
-    from hpc.worker import Head
-    from hpc.workers import cluster_jobs
+    from hpc.workers import close_cluster, cluster_jobs
 
-    opened, slurm = Run.open(run), Slurm()
-    folder = _folder(run)
-    driver = _driver_job(folder, slurm)
-    if driver is None and (holder := opened.holder()):
-        raise RunError(f"{run} runs outside of Slurm, on {holder}; stop it there: Ctrl-C, or kill -TERM {holder.pid}")
-    if driver:
-        with suppress(SlurmError):  # it may wait in the queue, where there is nothing to signal
-            slurm.signal(driver, "TERM", batch=True)
-        until = time.monotonic() + wait_s
-        while time.monotonic() < until and opened.holder() and _driver_job(folder, slurm):
-            time.sleep(LOOK_EVERY_S)
-        slurm.cancel([driver])
-    if head := Head.read(folder):
-        head.close(folder)
-    workers = cluster_jobs(folder, slurm)
-    slurm.cancel(workers)
-    gone = [*(["its driver"] if driver else []), *([plural(len(workers), "worker")] if workers else [])]
-    typer.echo(f"{run}: " + (f"cancelled {' and '.join(gone)}" if gone else "no job of it was left"))
-    state = opened.standing()
+    folder = cluster_folder(path)
+    run = Run(path) if folder.is_dir() else Run.open(path)
+    note, holder = DriverNote.read(folder), run.holder()
+    drivers, workers = driver_jobs(folder, slurm), cluster_jobs(folder, slurm)
+    if holder and not drivers and not (note and note.is_of(holder)):
+        raise RunError(f"{path} runs outside of Slurm, on {holder}; stop it there: Ctrl-C, or kill -TERM {holder.pid}")
+    with waiting(console) as tell:
+        _end_drivers(folder, drivers, wait_s, slurm, tell)
+        if workers:
+            tell("Ending its workers")
+        close_cluster(folder, slurm)
+    state = run.standing()
+    ended = [f"its driver (job {job.job_id})" for job in drivers] + [plural(len(workers), "worker")] * bool(workers)
+    if not ended and state.status == "finished":
+        return [f"{path} has finished: there is nothing to stop. Next: {command('report', path)}"]
+    lines = [f"{path}: ended {' and '.join(ended)}" if ended else f"{path} does not run: there is nothing to stop"]
+    if left := [*driver_jobs(folder, slurm), *cluster_jobs(folder, slurm)]:
+        lines.append(f"{plural(len(left), 'job')} of it will be gone when Slurm has killed what runs there")
     if state.status != "finished":
-        typer.echo(f"Go on: {state.facts.get('command', 'fishray tune SWEEP.yaml')}")
+        go_on = state.facts.get("command") or (note.command if note else "") or "fishray tune SWEEP.yaml"
+        lines.append(f"{'What was trained is kept. ' if state.facts else ''}Go on: {go_on}")
+    return lines
 
 
 def check(sweep: "Sweep") -> None:
-    """Refuse, before anything is submitted, what no worker could ever run.
+    """Refuse, before anything is submitted, what could never start; for a sweep whose tank is yet to be simulated.
 
     Raises
     ------
     ResourceError, SettingError
         Saying what is wrong and what to do.
     """
+    from fishray.trackers import check_trackers
     from fishray.tuning.node import check_resources
+    from fishray.tuning.searchers import check_searcher
 
     check_resources(sweep, worker_node(sweep))
+    check_trackers(sweep)
+    check_searcher(sweep)
 
 
 def worker_node(sweep: "Sweep") -> "Node":
     """What every worker of a sweep has."""
     from fishray.tuning.node import Node
 
-    cluster = _settings(sweep)
+    cluster = cluster_settings(sweep)
     return Node(cluster.cpus, ("",) * cluster.gpus, cluster.workers.max)
 
 
-def is_driver() -> bool:
-    """Whether this process is to drive the sweep itself: it runs within a Slurm job."""
-    return "SLURM_JOB_ID" in os.environ
+def there_is_slurm() -> bool:
+    """Whether jobs can be submitted from this machine."""
+    return shutil.which("sbatch") is not None
 
 
-def wait_until_unused(path: Path) -> None:
-    """Wait for the driver before us, which a node that died may have taken with it, to be given up.
+def refuse_without_slurm(locally: str) -> None:
+    """Refuse to submit where nothing can be submitted.
+
+    Parameters
+    ----------
+    locally
+        What to type to run the sweep on this machine.
+
+    Raises
+    ------
+    SettingError
+        Saying so.
+    """
+    if not there_is_slurm():
+        raise SettingError(
+            f"there is no Slurm here (no sbatch), where this sweep's workers are to be; run it on this machine alone: "
+            f"{locally}"
+        )
+
+
+def refuse_if_driven(path: Path) -> None:
+    """Refuse to start what a job drives already, or will, and wait for the lease of one that was killed.
+
+    Where the queue cannot be asked, the lease must do.
 
     Raises
     ------
     RunError
-        If it lives.
+        Naming the job.
     """
-    from fishray.runs.lease import SILENT_S, refuse_in_use
-
-    until = time.monotonic() + SILENT_S + LOOK_EVERY_S
-    told = False
-    while path.exists():
-        try:
-            refuse_in_use(path)
-        except RunError as error:
-            if time.monotonic() > until:
-                raise
-            if not told:
-                typer.echo(f"{error}; waiting for that")
-            told = True
-            time.sleep(LOOK_EVERY_S)
-        else:
-            return
-
-
-def open_workers(sweep: "Sweep", path: Path) -> "RayOnSlurm":
-    """The workers of a sweep, driven by this process, which notes its own job for `stop`."""
     from fishray.runs import Run
-    from hpc.files import private_directory, write_json
-    from hpc.workers import RayOnSlurm
-
-    folder = private_directory(_folder(Run.claim(path).path))
-    write_json(folder / DRIVER, {"job_id": os.environ["SLURM_JOB_ID"]})
-    return RayOnSlurm(_settings(sweep), folder, f"fishray-{sweep.name}")
-
-
-def queue_again() -> None:
-    """Have this job start again from its beginning, because its time is over."""
     from hpc.slurm import Slurm
 
-    try:
-        Slurm().requeue(os.environ["SLURM_JOB_ID"])
-    except HpcError as error:
-        typer.echo(f"This job cannot be queued again ({error}); submit it once more")
+    if (note := DriverNote.read(cluster_folder(path))) and there_is_slurm():
+        with suppress(SlurmError):
+            refuse_driven(path, Slurm())
+            if (holder := Run(path).holder()) and note.is_of(holder):
+                wait_until_unused(path)
 
 
-def submit_and_follow(sweep: "Sweep", path: Path, words: list[str], console: "Console") -> int:
-    """Submit the driver's job from a login node, and show its view until it ends or Ctrl-C; gives the exit status."""
-    from fishray.runs import Run
-    from hpc.files import private_directory, write_json
-    from hpc.slurm import Slurm
-
-    slurm = Slurm()
-    folder = _folder(Run.claim(path).path)
-    if running := _driver_job(folder, slurm):
-        raise RunError(f"{path} is driven by job {running}; see it: fishray status {path} --follow")
-    private_directory(folder)
-    job_id = slurm.submit(driver_script(sweep, path, words))
-    write_json(folder / DRIVER, {"job_id": job_id})
-    typer.echo(f"The driver is job {job_id}. Ctrl-C leaves it alone: the sweep goes on.")
-    try:
-        return _follow(path, job_id, slurm, console)
-    except KeyboardInterrupt:
-        typer.echo(f"\nThe sweep goes on. See it: fishray status {path} --follow · stop it: fishray stop {path}")
-        return 0
-
-
-def driver_script(sweep: "Sweep", path: Path, words: list[str]) -> str:
-    """The job script of a sweep's driver.
+def submit_and_follow(sweep: "Sweep", path: Path, words: list[str], slurm: "Slurm", console: "Console") -> int:
+    """Submit the driver's job, and show its view until it ends or Ctrl-C; gives the exit status.
 
     Parameters
     ----------
     words
         The command line of `tune`, without the program.
     """
-    from hpc.submission import driver_script as script
-
-    cluster = _settings(sweep)
-    log = _folder(path) / "driver-%j.log"
-    command = shlex.join([str(Path(sys.executable).with_name("fishray")), *words])
-    name = f"fishray-{sweep.name}"
-    return script(cluster.driver, name, f"driver of {_folder(path)}", log, cluster.notice_s, command, cluster.setup)
-
-
-def print_jobs(sweep: "Sweep", path: Path, words: list[str], console: "Console") -> None:
-    """Show exactly what would be submitted, and what Slurm says of it."""
-    from hpc.slurm import Slurm
+    from fishray.runs import Run
+    from hpc.files import private_directory
     from hpc.submission import worker_script
 
-    slurm, cluster = Slurm(), _settings(sweep)
-    driver = driver_script(sweep, path, words)
-    worker = worker_script(cluster, _folder(path), f"fishray-{sweep.name}")
-    for title, script in (("The driver's job", driver), ("Each worker's job", worker)):
-        console.print(f"\n{title}:", highlight=False)
-        console.print(
-            "\n".join(f"  {line}" for line in script.splitlines()), highlight=False, markup=False, soft_wrap=True
-        )
-        console.print(f"  → {slurm.test(script)}", highlight=False, markup=False, soft_wrap=True)
+    refuse_driven(path, slurm)
+    try:
+        slurm.test(worker_script(cluster_settings(sweep), cluster_folder(path), f"fishray-{sweep.name}"))
+    except SlurmError as error:  # nodes that are down now may come back
+        typer.echo(f"warning: Slurm says of a worker: {error}; look closer: {command('doctor', *words[1:])}")
+    folder = private_directory(cluster_folder(Run.claim(path).path))  # an --output without a folder ends a job at once
+    job_id = slurm.submit(driver_script(sweep, path, words))
+    DriverNote(job_id, command(*words), log=str(log_path(folder, job_id))).write(folder)
+    typer.echo(f"The driver is job {job_id}. Ctrl-C leaves it alone: the sweep goes on.")
+    return follow(path, job_id, slurm, console)
 
 
-def _settings(sweep: "Sweep") -> "ClusterSettings":
-    from hpc.settings import ClusterSettings
+def print_jobs(sweep: "Sweep", path: Path, words: list[str], slurm: "Slurm", console: "Console") -> bool:
+    """Show exactly what would be submitted, and what Slurm says of it; gives whether it has nothing against it."""
+    from hpc.submission import worker_script
 
-    return sweep.cluster or ClusterSettings()
-
-
-def _folder(path: Path) -> Path:
-    from fishray.runs.directory import CLUSTER
-
-    return path.resolve() / CLUSTER
-
-
-def _driver_job(folder: Path, slurm: "Slurm") -> str | None:
-    """The job that drives a run, if it has not ended; a job of the same number that is none of ours is none."""
-    from hpc.files import read_json
-
-    noted = read_json(folder / DRIVER)
-    if noted is None:
-        return None
-    job = slurm.job(noted["job_id"])
-    return noted["job_id"] if job and job.is_active else None
+    jobs = {
+        "The driver's job": driver_script(sweep, path, words),
+        "Each worker's job": worker_script(cluster_settings(sweep), cluster_folder(path), f"fishray-{sweep.name}"),
+    }
+    is_welcome = True
+    for title, script in jobs.items():
+        say(console, f"\n{title}:")
+        say(console, "\n".join(f"  {line}".rstrip() for line in script.splitlines()))
+        try:
+            answer = slurm.test(script) if there_is_slurm() else "there is no Slurm here to ask"
+        except SlurmError as error:
+            answer, is_welcome = str(error), False
+        say(console, f"  → {answer}")
+    return is_welcome
 
 
-def _follow(path: Path, job_id: str, slurm: "Slurm", console: "Console") -> int:
-    """Show a run from the moment that its driver begins."""
-    from fishray.report.live import follow_run
-    from fishray.runs import Run
+def describe_workers(sweep: "Sweep") -> list[str]:
+    """How many workers a sweep would ask for, what each of them is, and how many trials it holds at once."""
+    from itertools import islice
 
-    reason = None
-    while True:
-        run = Run(path)
-        if Run.is_at(path) and run.holder() and run.state().status:
-            break
-        job = slurm.job(job_id)
-        if job is None or not job.is_active:
-            typer.echo(f"Job {job_id} ended before the sweep began; its log: {_folder(path) / f'driver-{job_id}.log'}")
-            return 1
-        if job.reason != reason:
-            reason = job.reason
-            typer.echo(f"The driver waits in the queue ({reason})" if job.is_pending else "The driver starts")
-        time.sleep(LOOK_EVERY_S)
-    follow_run(run, console)
-    return 0
+    from fishray.report.wording import plural
+    from fishray.tuning.crew import FORESIGHT
+    from fishray.tuning.seats import share_of
+    from fishray.tuning.space import plan_order
+    from hpc.demand import Size, workers_needed
+
+    cluster = cluster_settings(sweep)
+    size, most = Size(cluster.cpus, cluster.gpus), cluster.workers.max
+    shares = {name: share_of(family.resources, cluster.gpus) for name, family in sweep.families.items()}
+    demand = [shares[name] for name, _ in islice(plan_order(sweep), FORESIGHT)]
+    first = max(cluster.workers.min, workers_needed(demand, size, most))
+    gpus = plural(cluster.gpus, "GPU") if cluster.gpus else "no GPU"
+    each = f"{plural(cluster.cpus, 'CPU')}, {gpus}, {cluster.memory_gb:g} GB, for {cluster.time}"
+    on_worker = {name: _at_once(share, size) for name, share in shares.items()}
+    on_gpu = {
+        name: min(_at_once({"gpus": share["gpus"]}, Size(0, 1)), on_worker[name])
+        for name, share in shares.items()
+        if 0 < share["gpus"] <= 1
+    }
+    lines = [f" workers        {first} at first, {most} at most; each with {each}"]
+    lines += [f" on a worker    {_counts(on_worker)}"]
+    return lines + [f" on one GPU     {_counts(on_gpu)}"] * bool(on_gpu)
+
+
+def _at_once(share: "Wanted", size: "Size") -> int:
+    """How many trials that take as much fit into a size."""
+    count = 0
+    while size.holds([share] * (count + 1)):
+        count += 1
+    return count
+
+
+def _counts(trials: dict[str, int]) -> str:
+    from fishray.report.wording import plural
+
+    return " or ".join(f"{plural(count, 'trial')} of {name}" for name, count in trials.items()) + " at once"
+
+
+def _end_drivers(folder: Path, drivers: list["QueuedJob"], wait_s: float, slurm: "Slurm", tell: WhileWaiting) -> None:
+    """Ask the drivers of a run to end, then to end at once, then cancel them, and see them gone.
+
+    One that lives may submit a worker yet, and one that was killed keeps the next waiting for its lease.
+    """
+    slurm.cancel([job.job_id for job in drivers if job.is_pending])
+    at_work = [job.job_id for job in drivers if not job.is_pending]
+
+    def wait(within_s: float) -> None:
+        nonlocal at_work
+        until_s = time.monotonic() + within_s
+        while at_work and time.monotonic() < until_s:
+            time.sleep(min(LOOK_EVERY_S, within_s))
+            at_work = [job.job_id for job in driver_jobs(folder, slurm)]
+
+    patient = f"ends with the running epochs, within {wait_s:g} s" if wait_s else "ends at once"
+    for within_s, words in ((max(wait_s, APART_S), patient), (AT_ONCE_S, "ends at once")):
+        for job_id in at_work:
+            tell(f"Job {job_id} {words}")
+            with suppress(SlurmError):  # it has just ended
+                slurm.signal(job_id, "INT", batch=True)
+        wait(within_s)
+    if at_work:
+        tell(f"Cancelling job {' and '.join(at_work)}")
+        slurm.cancel(at_work)
+        wait(GONE_S)

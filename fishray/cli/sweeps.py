@@ -111,8 +111,9 @@ def tune(
     The same command goes on with a run that was stopped or has died, wherever it was; more trials, epochs or families
     in the sweep file extend it. Ctrl-C ends it with the running epochs, a second one at once.
 
-    With --on slurm it submits a job that drives the sweep, and workers as they are needed; here it shows how they do,
-    and Ctrl-C leaves them alone.
+    With --on slurm it submits a job that drives the sweep, and that one submits workers as they are needed; here it
+    shows how they do, and Ctrl-C leaves them alone. Within a batch job it drives the sweep itself (slurm/sweep.sh).
+    --dry-run shows the jobs, and what Slurm says of them.
 
     \b
       fishray tune sweeps/small.yaml
@@ -124,8 +125,9 @@ def tune(
 
     from rich.console import Console
 
-    from fishray.cli import slurm
+    from fishray.cli import driver_job, slurm
     from fishray.tuning.continuation import find_continuation, free_path
+    from hpc.slurm import Slurm
 
     overrides = list(settings or [])
     loaded = _load(sweep, overrides, on, cluster)
@@ -134,29 +136,30 @@ def tune(
         loaded = _load(sweep, overrides, on, cluster)
     path, console = runs / loaded.name, Console()
     on_slurm = on is Place.slurm or (on is None and loaded.cluster is not None)
-    if on_slurm and slurm.is_driver() and not dry_run:
-        slurm.wait_until_unused(path)
+    words = _words(sweep, overrides, runs, on, cluster)
+    submits = on_slurm and not driver_job.is_driver()
+    if on_slurm and not submits and not dry_run:
+        driver_job.wait_until_unused(path)
+    elif not dry_run:
+        slurm.refuse_if_driven(path)
     found = find_continuation(path, loaded)
     if found and found.is_finished and not dry_run:
         report(path)
         typer.echo(f"({path} had finished; to start over beside it: --fresh)")
         return
-    words = _words(sweep, overrides, runs, on, cluster)
-    if on_slurm and not slurm.is_driver() and not dry_run:
-        slurm.check(loaded)
-        sys.exit(slurm.submit_and_follow(loaded, path, words, console))
-    prepared = _prepare(loaded, found, slurm.worker_node(loaded) if on_slurm else None)
+    if submits and not dry_run:
+        slurm.refuse_without_slurm(_command(_words(sweep, overrides, runs, Place.local, None)))
+    prepared = None
+    if on_slurm and (submits or dry_run) and loaded.data.simulate and not loaded.data.store.exists():
+        slurm.check(loaded)  # the tank is the driver's work
+    else:
+        prepared = _prepare(loaded, found, slurm.worker_node(loaded) if on_slurm else None)
     if dry_run:
-        from fishray.cli.printing import print_plan
-        from fishray.tuning.plan import describe
-
-        print_plan(describe(prepared), console)
-        if on_slurm:
-            slurm.print_jobs(loaded, path, words, console)
-        typer.echo("\nNothing was started. Leave out --dry-run to run it.")
-        return
-    workers = slurm.open_workers(loaded, path) if on_slurm else None
-    sys.exit(_run(prepared, path, shlex.join(["fishray", *words]), console, workers))
+        sys.exit(_print_dry_run(loaded, prepared, path, words if on_slurm else None, console))
+    if prepared is None or submits:
+        sys.exit(slurm.submit_and_follow(loaded, path, words, Slurm(), console))
+    workers = driver_job.open_workers(loaded, path, _command(words)) if on_slurm else None
+    sys.exit(_run(prepared, path, _command(words), console, workers))
 
 
 def _load(sweep: Path, overrides: list[str], on: Place | None, cluster: Path | None) -> "Sweep":
@@ -192,13 +195,39 @@ def _words(sweep: Path, overrides: list[str], runs: Path, on: Place | None, clus
     return ["tune", str(sweep), *chosen, *elsewhere, *place]
 
 
+def _command(words: list[str]) -> str:
+    return shlex.join(["fishray", *words])
+
+
+def _print_dry_run(
+    sweep: "Sweep", prepared: "Prepared | None", path: Path, words: list[str] | None, console: "Console"
+) -> int:
+    """Say what would run, and with words for `tune` on Slurm, what would be submitted; gives the exit status."""
+    from fishray.cli import slurm
+    from fishray.cli.printing import print_plan, print_without_data
+    from fishray.tuning.plan import describe
+    from hpc.slurm import Slurm
+
+    if prepared:
+        print_plan(describe(prepared), console)
+    else:
+        print_without_data(sweep, console)
+    if words is not None:
+        typer.echo("\n" + "\n".join(slurm.describe_workers(sweep)))
+        if not slurm.print_jobs(sweep, path, words, Slurm(), console):
+            typer.echo("\nNothing was started. Slurm would refuse it; when that is mended, look again.")
+            return 1
+    typer.echo("\nNothing was started. Leave out --dry-run to run it.")
+    return 0
+
+
 def _run(
     prepared: "Prepared", path: Path, command: str, console: "Console", workers: "RayOnSlurm | None" = None
 ) -> int:
     """Run a sweep under its view, and say what to type next; gives the exit status."""
     import signal
 
-    from fishray.cli.slurm import queue_again
+    from fishray.cli.driver_job import queue_again
     from fishray.report.live import LiveView
     from fishray.runs import Run
     from fishray.trackers import open_trackers
@@ -224,7 +253,7 @@ def _run(
         if workers and interruption.signal is signal.SIGUSR1:
             queue_again()
         return interruption.exit_status
-    typer.echo(f"{'Every trial failed. ' if status == 'failed' else ''}Next: fishray report {path}")
+    typer.echo(f"{'Every trial failed. ' if status == 'failed' else ''}Next: {_command(['report', str(path)])}")
     return 1 if status == "failed" else 0
 
 

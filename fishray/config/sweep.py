@@ -270,6 +270,8 @@ class Sweep(Settings):
     trackers: TrackerSettings = TrackerSettings()
     cluster: ClusterSettings | None = None
     """Workers on Slurm; this machine alone when left out."""
+    access: Literal["owner", "group"] = "owner"
+    """Who may read its run besides writing it: nobody else, or the run directory's group."""
 
     @model_validator(mode="after")
     def _families_can_be_run(self) -> Self:

@@ -15,9 +15,9 @@ from rich.text import Text
 from fishray.config.sweep import Family, Sweep
 from fishray.report.columns import BASELINE, BEST, GAP, OVER, Column, align, needed_width
 from fishray.report.estimate import seconds_left
-from fishray.report.verdict import PERSISTENCE
 from fishray.report.wording import (
     METRIC_NAMES,
+    PERSISTENCE,
     clock,
     footage,
     pack,
@@ -122,7 +122,7 @@ def follow_run(run: Run, console: Console) -> RunState:
 def print_next(run: Run, state: RunState, console: Console) -> None:
     """Say where a run runs, or that it does not, and what to type next."""
     holder, path = run.holder(), shlex.quote(str(run.path))
-    if holder:
+    if holder and state.status not in ("finished", "failed"):  # else it puts things away
         line = f"It runs on {holder}. Next: fishray status {path} --follow"
     elif state.status == "died":
         died = f"{state.facts['host']}, process {state.facts['pid']}" if state.facts else "its process"

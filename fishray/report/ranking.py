@@ -13,8 +13,8 @@ from fishray.config.sweep import Sweep
 from fishray.evaluation.bootstrap import Estimate, bootstrap_auc
 from fishray.evaluation.metrics import OperatingPoint, count_events, max_accuracy, max_youden_j, roc_auc
 from fishray.report.estimate import Cost, training_cost
-from fishray.report.verdict import PERSISTENCE, PUBLISHED, Verdict, judge
-from fishray.report.wording import METRIC_NAMES, plural, shorten
+from fishray.report.verdict import PUBLISHED, Verdict, judge
+from fishray.report.wording import METRIC_NAMES, PERSISTENCE, plural, shorten
 from fishray.runs import Predictions, Run, RunState, TrialState
 
 LEAST_EVENTS = 10

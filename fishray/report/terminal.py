@@ -14,8 +14,7 @@ from rich.text import Text
 from fishray.evaluation.bootstrap import Estimate
 from fishray.report.columns import BASELINE, BEST, OVER, Column, align, needed_width
 from fishray.report.ranking import Published, Ranking, Row
-from fishray.report.verdict import PERSISTENCE
-from fishray.report.wording import cpu_time, pack, plural, settings_text, signed, stop_reason
+from fishray.report.wording import PERSISTENCE, cpu_time, pack, plural, settings_text, signed, stop_reason
 
 ROWS = 12
 """Rows shown unless all are asked for."""

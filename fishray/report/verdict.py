@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fishray.evaluation.bootstrap import Estimate
+from fishray.report.wording import PERSISTENCE
 
-PERSISTENCE = "persistence"
 PUBLISHED = "published algorithm"
 
 Outcome = Literal["better", "only published", "undecided", "worse"]

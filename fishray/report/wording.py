@@ -9,6 +9,9 @@ METRIC_NAMES = {
     "validation_youden_j": "validation Youden's J",
 }
 
+PERSISTENCE = "persistence"
+"""The baseline that every other predictor is held against."""
+
 FIRST_SETTINGS = ("cell", "filters", "hidden", "layers", "learning_rate", "augment", "class_weight", "batch_size")
 """What tells trials apart best, in this order; other settings follow. Where space ends, the last ones are left out."""
 

@@ -27,6 +27,8 @@ from fishray.runs.state import RunState, TrialState
 from fishray.weights import best_of, read_weights, write_weights
 
 SWEEP, PREDICTIONS = "sweep.yaml", "predictions.zarr"
+UMASKS = {"owner": 0o077, "group": 0o027}
+"""Permissions that a run's files lack, by who may read them."""
 CLUSTER = "cluster"
 """What belongs to a run's workers on a cluster."""
 PACKAGES = ("torch", "torchvision", "ray", "zarr", "numpy", "scikit-learn")

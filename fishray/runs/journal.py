@@ -118,7 +118,7 @@ class JournalReader:
 
 def _append(path: Path, content: bytes) -> None:
     """Write behind the last whole line of a file, all of it or nothing."""
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         _cut_torn_line(descriptor)
         before, written = os.fstat(descriptor).st_size, 0

@@ -193,7 +193,7 @@ def _create(path: Path, holder: Holder) -> bool:
     """Make a lease's file, whole from the beginning; False if another process was first."""
     part = path.with_name(f"{path.name}-{holder.host}-{holder.pid}.part")
     try:
-        part.touch(mode=0o600)
+        part.touch()
         part.write_text(json.dumps(asdict(holder)))
         sync(part)
         path.hardlink_to(part)
@@ -209,7 +209,7 @@ def _create(path: Path, holder: Holder) -> bool:
 
 def _create_alone(path: Path, holder: Holder) -> bool:
     try:
-        path.touch(mode=0o600, exist_ok=False)
+        path.touch(exist_ok=False)
     except FileExistsError:
         return False
     try:

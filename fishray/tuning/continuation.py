@@ -114,7 +114,7 @@ def free_path(path: Path) -> Path:
 def _is_free(name: str) -> bool:
     """Whether a setting has no part in any result, and may change as one likes."""
     match name.split("."):
-        case ["cluster" | "trackers", *_] | ["families", _, "resources", *_]:
+        case ["access" | "cluster" | "trackers", *_] | ["families", _, "resources", *_]:
             return True
     return False
 

@@ -13,9 +13,10 @@ import numpy as np
 from fishray.errors import ResourceError, RunError, StorageError
 from fishray.evaluation.metrics import scores
 from fishray.evaluation.scoring import predict_split
+from fishray.files import umask
 from fishray.predictors.baselines import BASELINES, Baseline
 from fishray.runs import Run, leased
-from fishray.runs.directory import SWEEP, provenance
+from fishray.runs.directory import SWEEP, UMASKS, provenance
 from fishray.sequences import Sequences, valid_labels
 from fishray.sequences.cache import FrameCache
 from fishray.tuning.continuation import growth, refuse_other_data
@@ -74,7 +75,8 @@ def run_sweep(
     """
     cluster = cluster or OneMachine(prepared.node.cpus, len(prepared.node.gpu_names))
     run = Run.claim(run_path)
-    with leased(run_path) as lease:
+    with umask(UMASKS[prepared.sweep.access]), leased(run_path) as lease:
+        run.path.chmod(0o777 & ~UMASKS[prepared.sweep.access])
         _settle_what_it_is(run, prepared)
         remove_stale_scratch()
         for stale in run_path.glob("tune-*"):

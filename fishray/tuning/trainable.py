@@ -20,6 +20,7 @@ from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
 from fishray.errors import FishrayError, ResourceError, RunError, StorageError, StoreError
 from fishray.runs import Run
+from fishray.runs.directory import UMASKS
 from fishray.runs.lease import check_generation
 from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
@@ -93,7 +94,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         It starts with its first step, because Tune makes processes ahead of need: another may have run the trial that
         this one was made for, and must not find its traces.
         """
-        os.umask(0o077)
+        os.umask(config["umask"])
         self._host: Host | None = None
         self._take(config)
 
@@ -225,6 +226,7 @@ def trial_arguments(sweep: Sweep, run: Run, config: TrialConfig, node: Node) -> 
     resources = sweep.families[config.family].resources
     return {
         "run": str(run.path.resolve()),
+        "umask": UMASKS[sweep.access],
         "trial": config.model_dump(mode="json"),
         "cpus": resources.cpus,
         "gpus": gpu_share(resources, len(node.gpu_names)),

@@ -100,12 +100,13 @@ def test_help_of_a_command_says_what_it_does_and_explains_every_option(fishray, 
         "import fishray",
         "sys.argv = ['fishray', '--help']; from fishray.cli import main; main()",
         "sys.argv = ['fishray', 'tune', '--help']; from fishray.cli import main; main()",
+        "sys.argv = ['fishray', 'status', 'runs/none']; from fishray.cli import main; main()",
     ],
-    ids=["import", "help", "help of tune"],
+    ids=["import", "help", "help of tune", "status"],
 )
 def test_neither_torch_nor_ray_is_imported_by(statement):
     script = [sys.executable, "-c", IMPORTS.format(statement)]
-    assert subprocess.run(script, capture_output=True, text=True, check=True).stdout.splitlines()[-1] == "[]"
+    assert subprocess.run(script, capture_output=True, text=True, check=False).stdout.splitlines()[-1] == "[]"
 
 
 def rows_of(text):

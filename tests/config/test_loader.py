@@ -64,7 +64,8 @@ def test_the_good_sweep_is_good(load):
          "line 10 families.lstm.space.learnin_rate unknown setting; did you mean learning_rate?"),
         ("search:", "saerch:", "line 11 saerch unknown setting; did you mean search?"),
         ("seed: 1", "seed: 1\nmovie: red",
-         "line 3 movie unknown setting; one of name, seed, data, labels, families, search, report, trackers, cluster"),
+         "line 3 movie unknown setting; one of name, seed, data, labels, families, search, report, trackers, cluster, "
+         "access"),
         ("store: tank.zarr", "store: tank.zarr\n  lookback: 100",
          "line 5 data.lookback unknown setting; did you mean look_back?"),
         ("trials: 2", "trials: 2\n    resource: {cpus: 1}",

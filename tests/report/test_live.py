@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from fishray.report.live import LiveView, render, sparkline
-from fishray.runs import RunState
+from fishray.report.live import LiveView, print_next, render, sparkline
+from fishray.runs import RunState, leased
 
 
 @pytest.fixture
@@ -137,6 +137,23 @@ def test_workers_are_shown_with_their_nodes_and_the_reason_why_they_wait_or_went
 
 def test_without_a_cluster_there_are_no_workers(picture):
     assert "workers" not in picture()
+
+
+def test_workers_of_a_driver_that_is_gone_are_not_shown(under_way, picture):
+    under_way.tell("worker", worker="11", state="running", reason="", node="n1")
+    under_way.tell("finish", status="interrupted", reason="stopped by the user")
+    assert "workers" not in picture()
+
+
+def test_a_sweep_that_is_over_leads_to_its_report_also_while_its_process_puts_things_away(under_way, shown):
+    said = []
+    with leased(under_way.run.path):
+        for status in ("interrupted", "finished"):
+            under_way.tell("finish", status=status, reason="")
+            said.append(shown(lambda console: print_next(under_way.run, under_way.run.state(), console), 100))
+    path = under_way.run.path
+    assert said[0].startswith("It runs on ")
+    assert said[1].split() == ["Next:", "fishray", "report", str(path)]
 
 
 def test_a_log_tells_how_workers_stand(under_way):

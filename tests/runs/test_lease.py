@@ -14,7 +14,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from fishray.errors import RunError
+from fishray.files import umask
 from fishray.runs import Journal, Lease, leased
+from fishray.runs.directory import UMASKS
 from fishray.runs.lease import SILENT_S, Holder, is_alive, last_holder, lease_path, silence_s
 from fishray.tuning.recorder import Recorder
 
@@ -233,9 +235,12 @@ def test_who_records_mends_a_torn_line_first_and_writes_its_generation(path):
     assert [(each["event"], each["generation"]) for each in journal] == [("sweep", 0), ("finish", 1)]
 
 
-def test_the_lease_is_for_its_owner_alone(path):
-    with leased(path):
-        assert lease_path(path, 1).stat().st_mode & 0o077 == 0
+@pytest.mark.parametrize(("access", "mode"), [("owner", 0o600), ("group", 0o640)])
+def test_the_lease_is_for_those_who_may_read_the_run(path, access, mode):
+    with umask(UMASKS[access]), leased(path) as lease:
+        assert lease_path(path, 1).stat().st_mode & 0o777 == mode
+        lease.release()
+        assert lease_path(path, 1).stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize("before", ["nobody", "somebody dead", "somebody who released it"])

@@ -33,6 +33,12 @@ def need_slurm(accounting=False):
         pytest.skip(reason)
 
 
+@pytest.fixture(scope="session")
+def slurm_is_here():
+    """For tests that make a cluster of their own."""
+    need_slurm()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Three nodes without accounting, as many sites are."""

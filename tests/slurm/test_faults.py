@@ -1,14 +1,27 @@
 """What a sweep on Slurm survives: each of its workers lost in another way, and its driver too."""
 
-import signal
-import time
-from contextlib import suppress
 from random import Random
 
 import pytest
 from crashing import of
-from slurm_cluster import ClusterError
-from slurm_sweep import END_S, SWEEP, SlurmSweep, assert_that_nothing_was_lost, left_behind, strike
+from slurm_faults import (
+    Storm,
+    block,
+    cancel,
+    cut_network,
+    cut_power,
+    kill_driver,
+    kill_raylet,
+    node_of,
+    preempt,
+    requeue_driver,
+    strike,
+    warn_driver,
+)
+from slurm_sweep import END_S, SWEEP, SlurmSweep, assert_that_nothing_was_lost, left_behind
+
+STRIKES = 8
+"""Of a storm; a sweep of 24 trials takes about a minute without."""
 
 
 def make(cluster, name, trials=8, **changes):
@@ -17,24 +30,8 @@ def make(cluster, name, trials=8, **changes):
     return SlurmSweep(cluster, name, settings)
 
 
-def block(cluster, node):
-    """Take a whole node away from everybody who asks for it from now on; the job."""
-    words = ("sbatch", "--parsable", f"--nodelist={node}", "--partition=high", "--mem=6000", "--wrap=sleep 600")
-    return cluster.run(*words, "--output=/dev/null").strip()
-
-
 def attempts_on(sweep, worker):
     return [each for each in of(sweep.run, "attempt") if each["worker"] == f"worker-{worker}"]
-
-
-def raylet_of(sweep, worker):
-    processes = sweep.cluster.processes(node_of(sweep, worker))
-    (raylet,) = [each for each in processes if "/raylet/raylet " in each.command and f"/ray-{worker}/" in each.command]
-    return raylet.pid
-
-
-def node_of(sweep, worker):
-    return sweep.workers("running")[worker]["node"]
 
 
 @pytest.mark.slow
@@ -49,9 +46,7 @@ def test_trials_start_on_each_worker_as_it_is_granted(cluster):
         before = {*sweep.workers("running")}
         cluster.run("scancel", job)
         (granted,) = sweep.wait_for("another worker", lambda: {*sweep.workers("running")} - before)  # noqa: B023
-        began_s = time.monotonic()
         sweep.wait_for("trials on it", lambda: attempts_on(sweep, granted))  # noqa: B023
-        print(f"first trial on worker {number} {time.monotonic() - began_s:.1f} s after it joined")
         assert len(sweep.workers("running", "joining")) == number
     sweep.finish()
     assert_that_nothing_was_lost(sweep)
@@ -63,10 +58,8 @@ def test_preemption_and_a_time_limit_cost_no_epoch(cluster):
     sweep = make(cluster, "notices", trials=14, time="00:02:00", notice_s=45)
     sweep.submit()
     worker = sweep.a_busy_worker()
-    preempting = []
-    node = node_of(sweep, worker)
-    print("preempted", strike(sweep, worker, lambda: preempting.append(block(cluster, node))))
-    cluster.run("scancel", *preempting)
+    _, mend = strike(sweep, worker, preempt)
+    mend()
     sweep.wait_for("a worker's time limit", lambda: "its time is nearly over" in reasons(sweep), END_S)
     sweep.finish()
     assert_that_nothing_was_lost(sweep)
@@ -84,22 +77,21 @@ def test_a_sweep_survives_every_way_to_lose_its_driver(cluster):
     sweep = make(cluster, "drivers", trials=24)
     job = sweep.submit()
     sweep.a_busy_worker()
-    (driver,) = [each for each in processes(sweep) if " tune sweep.yaml " in each.command]
-    cluster.kill(driver.pid, signal.SIGKILL)
+    kill_driver(sweep)
     cluster.wait_for_job(job, "FAILED", within_s=30)
     had = [*sweep.workers("running")]
-    job = sweep.submit()  # the same command
+    sweep.submit()  # the same command
     sweep.wait_for("another driver", lambda: len(of(sweep.run, "sweep")) == 2)
     sweep.wait_for("its workers", lambda: sweep.workers("running"))
     assert {*sweep.workers("running", "joining")} <= {*had}  # they have waited for it
 
     sweep.a_busy_worker()
-    cluster.run("scancel", "--batch", "--signal=USR1", job)  # as near its time limit
+    warn_driver(sweep)
     sweep.wait_for("a third, by itself", lambda: len(of(sweep.run, "sweep")) == 3)
     assert [each["status"] for each in of(sweep.run, "finish")] == ["interrupted"]
 
     sweep.a_busy_worker()
-    cluster.run("scontrol", "requeue", job)
+    requeue_driver(sweep)
     sweep.wait_for("a fourth, by itself", lambda: len(of(sweep.run, "sweep")) == 4)
 
     sweep.finish()
@@ -107,106 +99,33 @@ def test_a_sweep_survives_every_way_to_lose_its_driver(cluster):
     assert left_behind(sweep) == []
 
 
-def processes(sweep):
-    return [each for node in sweep.cluster.nodes for each in sweep.cluster.processes(node)]
+@pytest.mark.slow
+def test_a_driver_whose_time_is_over_goes_on_by_itself(cluster):
+    sweep = make(cluster, "limit", trials=6)
+    job = sweep.submit("--time=00:01:00", "--signal=B:USR1@30")
+    sweep.wait_for("another driver", lambda: len(of(sweep.run, "sweep")) == 2)
+    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=20")  # else another minute, and another
+    sweep.finish()
+    assert {each["reason"] for each in of(sweep.run, "finish")} == {"stopped by SIGUSR1", ""}
+    assert of(sweep.run, "lost") == []
+    assert_that_nothing_was_lost(sweep)
+    assert left_behind(sweep) == []
 
 
 @pytest.mark.slow
 def test_a_sweep_survives_every_way_to_lose_a_worker(cluster):
     sweep = make(cluster, "workers", trials=16)
-    sweep.submit("--mem=3G")
-
-    worker = sweep.a_busy_worker()
-    print("scancel", strike(sweep, worker, lambda: cluster.run("scancel", worker)))
-
-    worker = sweep.a_busy_worker()
-    raylet = raylet_of(sweep, worker)
-    print("raylet killed", strike(sweep, worker, lambda: cluster.kill(raylet, signal.SIGKILL)))
-
-    worker = sweep.a_busy_worker()
-    dark = node_of(sweep, worker)
-    print("power cut", strike(sweep, worker, lambda: cluster.power_off(dark)))
-    cluster.power_on(dark)
-
-    worker = sweep.a_busy_worker()
-    node = node_of(sweep, worker)
-    print("network cut", strike(sweep, worker, lambda: cluster.cut_network(node)))
-    cluster.mend_network(node)
-
+    sweep.submit("--mem=3G")  # no room for a worker beside the driver
+    dark = set()
+    for fault in (cancel, kill_raylet, cut_power, cut_network):
+        worker = sweep.a_busy_worker()
+        if fault is cut_power:
+            dark.add(node_of(sweep, worker))
+        _, mend = strike(sweep, worker, fault)
+        mend()
     sweep.finish()
     assert_that_nothing_was_lost(sweep)
-    print(sweep.log())
-    assert left_behind(sweep, without_power=[dark]) == []
-
-
-class Storm:
-    """Strikes a sweep with one fault after another, at random."""
-
-    def __init__(self, sweep, seed):
-        self._sweep, self._cluster = sweep, sweep.cluster
-        self._random = Random(seed)
-        self.dark = set()
-        """Nodes that lost their power; what was on their disks stays until another worker comes."""
-
-    def strike(self):
-        """Let something happen; what it was."""
-        faults = {
-            "scancel of a worker": self._cancel,
-            "raylet killed": lambda worker: self._cluster.kill(raylet_of(self._sweep, worker)),
-            "trial killed": self._kill_trial,
-            "power cut": self._cut_power,
-            "network cut": self._cut_network,
-            "preemption": self._preempt,
-            "driver killed": lambda _: self._kill_driver(),
-            "driver requeued": lambda _: self._cluster.run("scontrol", "requeue", self._sweep.drivers[-1]),
-            "driver signalled": lambda _: self._cluster.run(
-                "scancel", "--batch", "--signal=USR1", self._sweep.drivers[-1]
-            ),
-        }
-        name = self._random.choice(sorted(faults))
-        workers = sorted(self._sweep.workers("running"))
-        if not workers:
-            return "calm"
-        worker = self._random.choice(workers)
-        with suppress(ClusterError, KeyError, ValueError, IndexError):  # what it is about may have ended just now
-            faults[name](worker)
-        return f"{name} ({worker})"
-
-    def see_to_the_driver(self):
-        """Type the same command again where a driver was killed, as a person does."""
-        job = self._cluster.jobs()[self._sweep.drivers[-1]]
-        if job.state in ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL") and self._sweep.status_now() != "finished":
-            self._sweep.submit()
-
-    def _cancel(self, worker):
-        self._cluster.run("scancel", worker)
-
-    def _kill_trial(self, worker):
-        node = node_of(self._sweep, worker)
-        trials = [each for each in self._cluster.processes(node) if "Trainable" in each.command]
-        self._cluster.kill(self._random.choice(trials).pid)
-
-    def _cut_power(self, worker):
-        node = node_of(self._sweep, worker)
-        self.dark.add(node)
-        self._cluster.power_off(node)
-        time.sleep(self._random.uniform(0, 20))
-        self._cluster.power_on(node)
-
-    def _cut_network(self, worker):
-        node = node_of(self._sweep, worker)
-        self._cluster.cut_network(node)
-        time.sleep(self._random.uniform(0, 30))
-        self._cluster.mend_network(node)
-
-    def _preempt(self, worker):
-        job = block(self._cluster, node_of(self._sweep, worker))
-        time.sleep(self._random.uniform(5, 20))
-        self._cluster.run("scancel", job)
-
-    def _kill_driver(self):
-        (driver,) = [each for each in processes(self._sweep) if " tune sweep.yaml " in each.command]
-        self._cluster.kill(driver.pid)
+    assert left_behind(sweep, without_power=dark) == []
 
 
 @pytest.mark.slow
@@ -214,15 +133,13 @@ class Storm:
 def test_whatever_happens_every_trial_ends_once_and_nothing_is_left(cluster, seed):
     sweep = make(cluster, f"storm-{seed}", trials=24)
     sweep.submit()
-    storm, random = Storm(sweep, seed), Random(seed)
-    until_s = time.monotonic() + 2 * END_S
+    random = Random(seed)
+    storm = Storm(sweep, random)
     sweep.wait_for("its first epoch", lambda: of(sweep.run, "result"))
-    while sweep.status_now() not in ("finished", "failed") and time.monotonic() < until_s:
+    for _ in range(STRIKES):
         print(f"{len(of(sweep.run, 'end'))} trials ended: {storm.strike()}", flush=True)
-        until_next_s = time.monotonic() + random.uniform(5, 20)
-        while time.monotonic() < until_next_s and sweep.status_now() not in ("finished", "failed"):
-            storm.see_to_the_driver()
-            time.sleep(1)
+        storm.calm(random.uniform(5, 15))
+    sweep.wait_for("the end", lambda: storm.calm(1) or sweep.status_now() == "finished", 2 * END_S)
     sweep.finish()
     assert_that_nothing_was_lost(sweep)
     assert left_behind(sweep, without_power=storm.dark) == []

@@ -17,7 +17,7 @@ from crashing import lost_epochs, of, repeated_epochs, rerun_trials
 from slurm_cluster import CHECKOUT, SlurmCluster
 
 from fishray.runs import Run, leased
-from fishray.runs.state import GOING_ON, TrialState
+from fishray.runs.state import TrialState
 from fishray.tuning.driver import Driver
 from fishray.tuning.recorder import Recorder
 from fishray.tuning.seats import Seats
@@ -30,7 +30,6 @@ START_S, END_S = 120, 240
 LOOK_EVERY_S = 0.2
 
 TANK = {
-    "store": "data/tank.zarr",
     "simulate": {"minutes": 1.5, "fish": 3, "height": 48, "width": 64, "fps": 30},
     "look_back": 90,
 }
@@ -67,14 +66,20 @@ class SlurmSweep:
     name: str
     settings: dict[str, Any]
     user: str = "root"
+    place: Path | None = None
+    """Where its folder is made; on the shared storage when left out."""
     drivers: list[str] = field(default_factory=list)
     """Jobs that drove it, in their order."""
 
     def __post_init__(self):
         """Write its file."""
-        self.folder = self.cluster.shared / self.name
+        self.folder = (self.place or self.cluster.shared) / self.name
         self.folder.mkdir()
-        (self.folder / "sweep.yaml").write_text(json.dumps({"name": self.name, **self.settings}))  # JSON is YAML
+        data = self.settings["data"] | {
+            "store": str(self.folder.parent / "tank.zarr")
+        }  # the first one makes it for all
+        sweep = {"name": self.name, **self.settings, "data": data}
+        (self.folder / "sweep.yaml").write_text(json.dumps(sweep))  # JSON is YAML
         if self.user != "root":
             shutil.chown(self.folder, self.user_id)
 
@@ -123,7 +128,7 @@ class SlurmSweep:
 
     def finish(self) -> None:
         """Wait for its end, which must be a good one, and for its jobs'."""
-        self.wait_for("the end", lambda: self.status_now() not in GOING_ON, END_S)
+        self.wait_for("the end", lambda: self.status_now() in ("finished", "failed"), END_S)
         assert self.status_now() == "finished", self.log()
         self.wait_for("the end of its jobs", lambda: not self.jobs())
 
@@ -175,57 +180,6 @@ class SlurmSweep:
         state = self.run.state()
         lost = {name: lost_epochs(self.run, name, trial) for name, trial in state.trials.items()}
         return {name: count for name, count in lost.items() if count}
-
-
-@dataclass(frozen=True)
-class Aftermath:
-    """What followed a fault, in seconds after it."""
-
-    seen_s: float
-    """Until the journal knew that the trials were not where they had been."""
-    resumed_s: float
-    """Until each of them ran again."""
-    trained_s: float
-    """Until each of them had another epoch."""
-    replaced_s: float
-    """Until there were as many workers as before."""
-
-
-def strike(sweep: SlurmSweep, worker: str, fault: Callable[[], None], *, is_replaced: bool = True) -> Aftermath:
-    """Let something happen to a worker whose trials are in mid-course, and watch them go on; none may lose an epoch."""
-    victims = {trial.config.id: trial.attempt for trial in sweep.trials_on(worker)}
-    count = len(sweep.workers("running", "joining"))
-    began_s = time.monotonic()
-    fault()
-
-    def passed(what: str, condition: Callable[[], Any]) -> float:
-        sweep.wait_for(what, condition)
-        return time.monotonic() - began_s
-
-    def over(name: str, attempt: int) -> bool:
-        trial = sweep.run.state().trials[name]
-        return trial.ended or trial.attempt > attempt
-
-    def is_seen(name: str, attempt: int) -> bool:
-        trial = sweep.run.state().trials[name]
-        return over(name, attempt) or (trial.attempt == attempt and trial.status == "waiting")
-
-    def has_trained(name: str, attempt: int) -> bool:
-        trial = sweep.run.state().trials[name]
-        return trial.ended or any(result["attempt"] > attempt for result in trial.results.values())
-
-    def every(condition: Callable[[str, int], bool]) -> Callable[[], bool]:
-        return lambda: all(condition(name, attempt) for name, attempt in victims.items())
-
-    seen_s = passed(f"{worker}'s trials seen as gone", every(is_seen))
-    assert not sweep.epochs_lost()
-    resumed_s = passed(f"{worker}'s trials started again", every(over))
-    trained_s = passed(f"{worker}'s trials trained on", every(has_trained))
-    replaced_s = 0.0
-    if is_replaced:
-        others = lambda: len(sweep.workers("running", "joining")) >= count or sweep.status_now() != "running"  # noqa: E731
-        replaced_s = passed(f"{worker} replaced", others)
-    return Aftermath(seen_s, resumed_s, trained_s, replaced_s)
 
 
 def assert_that_nothing_was_lost(sweep: SlurmSweep) -> None:

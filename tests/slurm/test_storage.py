@@ -1,0 +1,74 @@
+"""A sweep on Slurm whose storage fills up, or may no longer be written: it says so, and goes on when that is mended."""
+
+import subprocess
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from slurm_cluster import slurm_cluster
+from slurm_sweep import SWEEP, SlurmSweep, assert_that_nothing_was_lost
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def small_disk():
+    """A file system of 48 MB that machines made from now on see at the same path."""
+    path = Path(tempfile.mkdtemp(prefix="small-disk-", dir="/var/tmp"))  # /tmp is each machine's own
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "none", path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+        path.rmdir()
+
+
+@pytest.fixture(scope="module")
+def place(slurm_is_here, tmp_path_factory):
+    """A cluster, and a small disk that all of its nodes see."""
+    with small_disk() as disk, slurm_cluster(tmp_path_factory.mktemp("slurm") / "cluster") as cluster:
+        yield cluster, disk
+
+
+def fill(cluster, disk):
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def unfill(cluster, disk):
+    (disk / "filler").unlink()
+
+
+def seal(cluster, disk):
+    """Put a read-only view of it over it, on every node: what is open stays open."""
+    for node in ("login", *cluster.nodes):
+        cluster.run("mount", "--bind", disk, disk, node=node)
+        cluster.run("mount", "-o", "remount,bind,ro", disk, node=node)
+
+
+def unseal(cluster, disk):
+    for node in ("login", *cluster.nodes):
+        cluster.run("umount", "--lazy", disk, node=node)
+
+
+@pytest.mark.parametrize(
+    ("fault", "mend", "words"), [(fill, unfill, "No space left on device"), (seal, unseal, "Read-only file system")]
+)
+def test_a_sweep_whose_storage_fails_says_so_frees_its_nodes_and_goes_on(place, fault, mend, words):
+    cluster, disk = place
+    sweep = SlurmSweep(cluster, fault.__name__, SWEEP, place=disk)
+    job = sweep.submit(f"--output={cluster.shared}/{fault.__name__}-%j.log")
+    sweep.a_busy_worker()
+    fault(cluster, disk)
+    cluster.wait_for_job(job, "FAILED", within_s=60)
+    log = (cluster.shared / f"{fault.__name__}-{job}.log").read_text()
+    assert f"({words}); what is saved is whole. When that is mended, go on: fishray tune sweep.yaml" in log
+    assert "Traceback" not in log
+    sweep.wait_for("the end of its workers", lambda: not sweep.jobs())
+    mend(cluster, disk)
+    sweep.submit(f"--output={cluster.shared}/{fault.__name__}-%j.log")
+    sweep.finish()
+    print(sweep.run.state().updated_s, (cluster.shared / f"{fault.__name__}-{job}.log").read_text())
+    assert_that_nothing_was_lost(sweep)

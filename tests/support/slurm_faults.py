@@ -1,0 +1,199 @@
+"""What can happen to a sweep on the Slurm of the tests, and what follows from it."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from slurm_cluster import ClusterError, SlurmCluster
+from slurm_machine import Process
+from slurm_sweep import SlurmSweep
+
+
+def block(cluster: SlurmCluster, node: str) -> str:
+    """Take a whole node away from those who use it and who ask for it, by a job of the higher partition; its id."""
+    words = ("sbatch", "--parsable", f"--nodelist={node}", "--partition=high", "--mem=6000", "--wrap=sleep 600")
+    return cluster.run(*words, "--output=/dev/null").strip()
+
+
+def node_of(sweep: SlurmSweep, worker: str) -> str:
+    """Where a worker runs."""
+    return sweep.workers("running")[worker]["node"]
+
+
+def processes(sweep: SlurmSweep) -> list[Process]:
+    """Everything that runs on the nodes."""
+    return [each for node in sweep.cluster.nodes for each in sweep.cluster.processes(node)]
+
+
+# Each happens to a worker, and gives what mends it.
+
+
+def cancel(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
+    """As its user may do."""
+    sweep.cluster.run("scancel", worker)
+    return lambda: None
+
+
+def kill_raylet(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
+    """SIGKILL to the process that a Ray node is."""
+    there = sweep.cluster.processes(node_of(sweep, worker))
+    (raylet,) = [each for each in there if "/raylet/raylet " in each.command and f"/ray-{worker}/" in each.command]
+    sweep.cluster.kill(raylet.pid)
+    return lambda: None
+
+
+def cut_power(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
+    """Of its node."""
+    node = node_of(sweep, worker)
+    sweep.cluster.power_off(node)
+    return lambda: sweep.cluster.power_on(node)
+
+
+def cut_network(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
+    """Of its node."""
+    node = node_of(sweep, worker)
+    sweep.cluster.cut_network(node)
+    return lambda: sweep.cluster.mend_network(node)
+
+
+def preempt(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
+    """By a job of a higher partition on its node."""
+    job = block(sweep.cluster, node_of(sweep, worker))
+    return lambda: sweep.cluster.run("scancel", job) and None
+
+
+def kill_trial(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
+    """SIGKILL to one of the processes that train there."""
+    trials = [each for each in sweep.cluster.processes(node_of(sweep, worker)) if "Trainable" in each.command]
+    if trials:
+        sweep.cluster.kill(trials[0].pid)
+    return lambda: None
+
+
+# And these to the driver.
+
+
+def kill_driver(sweep: SlurmSweep, _: str = "") -> Callable[[], None]:
+    """SIGKILL."""
+    (driver,) = [each for each in processes(sweep) if " tune sweep.yaml " in each.command]
+    sweep.cluster.kill(driver.pid)
+    return lambda: None
+
+
+def warn_driver(sweep: SlurmSweep, _: str = "") -> Callable[[], None]:
+    """As Slurm does when its time is nearly over."""
+    sweep.cluster.run("scancel", "--batch", "--signal=USR1", sweep.drivers[-1])
+    return lambda: None
+
+
+def requeue_driver(sweep: SlurmSweep, _: str = "") -> Callable[[], None]:
+    """As Slurm does to make room."""
+    sweep.cluster.run("scontrol", "requeue", sweep.drivers[-1])
+    return lambda: None
+
+
+FAULTS = {
+    "scancel of a worker": cancel,
+    "kill -9 of a raylet": kill_raylet,
+    "kill -9 of a trial": kill_trial,
+    "power cut": cut_power,
+    "network cut": cut_network,
+    "preemption": preempt,
+    "kill -9 of the driver": kill_driver,
+    "warning of the driver": warn_driver,
+    "requeue of the driver": requeue_driver,
+}
+LASTING = ("power cut", "network cut", "preemption")
+"""What goes on until it is mended."""
+
+
+@dataclass(frozen=True)
+class Aftermath:
+    """What followed a fault, in seconds after it."""
+
+    seen_s: float
+    """Until the journal knew that the trials were not where they had been."""
+    resumed_s: float
+    """Until each of them ran again."""
+    trained_s: float
+    """Until each of them had another epoch."""
+    replaced_s: float
+    """Until there were as many workers as before."""
+
+
+def strike(
+    sweep: SlurmSweep, worker: str, fault: Callable[[SlurmSweep, str], Callable[[], None]]
+) -> tuple[Aftermath, Callable[[], None]]:
+    """Let something happen to a worker whose trials are in mid-course, and watch them go on; none may lose an epoch.
+
+    Returns
+    -------
+    What followed, and what mends it.
+    """
+    victims = {trial.config.id: trial.attempt for trial in sweep.trials_on(worker)}
+    count = len(sweep.workers("running", "joining"))
+    began_s = time.monotonic()
+    mend = fault(sweep, worker)
+
+    def passed(what: str, condition: Callable[[], Any]) -> float:
+        sweep.wait_for(what, condition)
+        return time.monotonic() - began_s
+
+    def over(name: str, attempt: int) -> bool:
+        trial = sweep.run.state().trials[name]
+        return trial.ended or trial.attempt > attempt
+
+    def is_seen(name: str, attempt: int) -> bool:
+        trial = sweep.run.state().trials[name]
+        return over(name, attempt) or (trial.attempt == attempt and trial.status == "waiting")
+
+    def has_trained(name: str, attempt: int) -> bool:
+        trial = sweep.run.state().trials[name]
+        return trial.ended or any(result["attempt"] > attempt for result in trial.results.values())
+
+    def have_as_many() -> bool:
+        return len(sweep.workers("running", "joining")) >= count or sweep.status_now() != "running"
+
+    def every(condition: Callable[[str, int], bool]) -> Callable[[], bool]:
+        return lambda: all(condition(name, attempt) for name, attempt in victims.items())
+
+    seen_s = passed(f"{worker}'s trials seen as gone", every(is_seen))
+    assert not sweep.epochs_lost()
+    resumed_s = passed(f"{worker}'s trials started again", every(over))
+    trained_s = passed(f"{worker}'s trials trained on", every(has_trained))
+    replaced_s = passed(f"{worker} replaced", have_as_many)
+    return Aftermath(seen_s, resumed_s, trained_s, replaced_s), mend
+
+
+class Storm:
+    """Strikes a sweep with one fault after another, at random."""
+
+    def __init__(self, sweep: SlurmSweep, random: Random):
+        self._sweep, self._random = sweep, random
+        self.dark: set[str] = set()
+        """Nodes that lost their power; what was on their disks stays until another worker comes."""
+
+    def strike(self) -> str:
+        """Let something happen, and mend it some seconds later; what it was."""
+        name, workers = self._random.choice(sorted(FAULTS)), sorted(self._sweep.workers("running"))
+        if not workers:
+            return "calm"
+        worker = self._random.choice(workers)
+        with suppress(ClusterError, KeyError, ValueError):  # what it is about may have ended just now
+            self.dark |= {node_of(self._sweep, worker)} if name == "power cut" else set()
+            mend = FAULTS[name](self._sweep, worker)
+            time.sleep(self._random.uniform(0, 20) if name in LASTING else 0)
+            mend()
+        return f"{name} ({worker})"
+
+    def calm(self, seconds: float) -> None:
+        """Wait, and type the same command again where a driver was killed, as a person does."""
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            job = self._sweep.cluster.jobs()[self._sweep.drivers[-1]]
+            if job.state in ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL") and self._sweep.status_now() != "finished":
+                self._sweep.submit()
+            time.sleep(1)

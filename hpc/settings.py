@@ -111,6 +111,11 @@ class ClusterSettings(_Settings):
     """How long workers wait for another driver when theirs is gone."""
     driver: JobSettings = JobSettings()
 
+    @property
+    def driver_job(self) -> JobSettings:
+        """The driver's job, charged to the workers' account unless it has its own."""
+        return self.driver.model_copy(update={"account": self.driver.account or self.account})
+
     @model_validator(mode="after")
     def _time_for_something(self) -> Self:
         for key, time in (("time", self.time), ("driver.time", self.driver.time)):

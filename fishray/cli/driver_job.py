@@ -2,9 +2,12 @@
 
 import os
 import shlex
+import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -117,7 +120,7 @@ def driver_script(sweep: "Sweep", path: Path, words: list[str]) -> str:
     cluster, folder = cluster_settings(sweep), cluster_folder(path)
     command = shlex.join([str(Path(sys.executable).with_name("fishray")), *words])
     return script(
-        cluster.driver,
+        cluster.driver_job,
         f"fishray-{sweep.name}",
         _comment(folder),
         log_path(folder, "%j"),
@@ -177,6 +180,22 @@ def open_workers(sweep: "Sweep", path: Path, command: str) -> "RayOnSlurm":
     job_id, host, pid = os.environ["SLURM_JOB_ID"], socket.gethostname(), os.getpid()
     DriverNote(job_id, command, host, pid, log if Path(log).is_file() else "").write(folder)
     return RayOnSlurm(cluster_settings(sweep), folder, f"fishray-{sweep.name}")
+
+
+@contextmanager
+def queued_again_if_told() -> Iterator[None]:
+    """While a sweep has not begun, there is nothing to stop in good order: told of its end, the job starts again."""
+
+    def start_again(number: int, _: object) -> None:
+        typer.echo("The time of this job is nearly over before the sweep has begun; it is queued again")
+        queue_again()
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGUSR1, start_again)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def queue_again() -> None:

@@ -1,6 +1,7 @@
 """Commands on sweeps: train, tune."""
 
 import shlex
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -153,7 +154,8 @@ def tune(
     if on_slurm and (submits or dry_run) and loaded.data.simulate and not loaded.data.store.exists():
         slurm.check(loaded)  # the tank is the driver's work
     else:
-        prepared = _prepare(loaded, found, slurm.worker_node(loaded) if on_slurm else None)
+        with driver_job.queued_again_if_told() if on_slurm and not submits else nullcontext():
+            prepared = _prepare(loaded, found, slurm.worker_node(loaded) if on_slurm else None)
     if dry_run:
         sys.exit(_print_dry_run(loaded, prepared, path, words if on_slurm else None, console))
     if prepared is None or submits:

@@ -57,7 +57,10 @@ def trials_at_once(resources: Resources, node: Node) -> int:
     """Trials with these resources that fit on a node at the same time; a share of a GPU lies on one GPU."""
     share = gpu_share(resources, len(node.gpu_names))
     by_cpus = node.cpus // resources.cpus
-    return min(by_cpus, len(node.gpu_names) * int(1 / share)) if share else by_cpus
+    if not share:
+        return by_cpus
+    gpus = len(node.gpu_names)
+    return min(by_cpus, gpus * int(1 / share) if share < 1 else int(gpus / share))
 
 
 def check_resources(sweep: Sweep, node: Node) -> None:

@@ -17,6 +17,7 @@ from fishray.files import umask
 from fishray.predictors.baselines import BASELINES, Baseline
 from fishray.runs import Run, leased
 from fishray.runs.directory import SWEEP, UMASKS, provenance
+from fishray.runs.state import GOING_ON
 from fishray.sequences import Sequences, valid_labels
 from fishray.sequences.cache import FrameCache
 from fishray.tuning.continuation import growth, refuse_other_data
@@ -84,7 +85,7 @@ def run_sweep(
         record = Recorder(run.journal, lease)
         driver = Driver(run, prepared.sweep, record, Seats(cluster.joined))
         record.watchers.extend(watchers)
-        with _early_end_recorded(record, interruption):
+        with _early_end_recorded(driver, record, interruption):
             driver.begin(_facts(prepared, command))
             baselines = {name: fit(prepared.sequences.train) for name, fit in BASELINES.items()}
             _score_baselines(baselines, prepared.sequences, driver, record)
@@ -104,11 +105,13 @@ def _settle_what_it_is(run: Run, prepared: Prepared) -> None:
 
 
 @contextmanager
-def _early_end_recorded(record: Recorder, interruption: Interruption) -> Iterator[None]:
-    """Write down that a sweep ended before its end, if that can still be written."""
+def _early_end_recorded(driver: Driver, record: Recorder, interruption: Interruption) -> Iterator[None]:
+    """Write down that a sweep ended before its end, if that can still be written and there is no end yet."""
     try:
         yield
     except BaseException as error:
+        if driver.state.status not in GOING_ON:  # what came then was putting things away
+            raise
         status, reason = "failed", f"{type(error).__name__}: {error}"
         if isinstance(error, KeyboardInterrupt):
             status, reason = "interrupted", _stopped_by(interruption)

@@ -227,8 +227,8 @@ def left_behind(sweep: SlurmSweep, within_s: float = 60, without_power: Collecti
                 for path in sweep.cluster.tmp(node).glob("hpc-*/**/*")
                 if node not in without_power and not re.fullmatch(r"hpc-\d+", path.name)
             ]
-        kept = ("driver.json", "head.json")
-        found += [str(path) for path in sweep.workers_folder.rglob("*") if path.is_file() and path.name not in kept]
+        kept = re.compile(r"driver\.json|head\.json|driver-\d+\.log")
+        found += [str(path) for path in sweep.workers_folder.rglob("*") if path.is_file() and not kept.match(path.name)]
         return [*found, *map(str, sweep.run.path.glob("tune-*"))]
 
     until_s = time.monotonic() + within_s

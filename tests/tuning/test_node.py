@@ -110,6 +110,7 @@ def test_a_gpu_that_is_not_here_is_refused_never_replaced_by_a_cpu(gpus, names, 
         (1, 0.4, Node(64, ("a",) * 3), 6),  # two on each: a share lies on one GPU
         (1, 1, Node(64, ("a",) * 3), 3),
         (4, 0.25, Node(8, ("a",)), 2),
+        (1, 2, Node(64, ("a",) * 5), 2),
     ],
 )
 def test_as_many_trials_run_at_once_as_cpus_and_gpus_hold(cpus, gpus, node, trials):

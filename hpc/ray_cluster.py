@@ -258,7 +258,12 @@ class Raylet:
             *(["--memory", str(memory_bytes)] if memory_bytes else []),
         ]
         inherited = {key: value for key, value in os.environ.items() if key != ON_LOOPBACK}
-        own = {"RAY_AUTH_TOKEN_PATH": str(token), "RAY_gcs_rpc_server_reconnect_timeout_s": str(WITHOUT_HEAD_S)}
+        own = {
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_gcs_rpc_server_reconnect_timeout_s": str(WITHOUT_HEAD_S),
+            # it would end trials when others fill the node; Slurm sees to it that a job keeps to its share
+            "RAY_memory_monitor_refresh_ms": "0",
+        }
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             with log.open("ab") as output:

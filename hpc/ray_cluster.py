@@ -215,11 +215,10 @@ def ray_nodes() -> list[RayNode]:
 
 def drain(node_id: str, within_s: float) -> None:
     """Start nothing more on a node; it leaves when what runs there has ended, or after a time [s] at the latest."""
-    within_s = min(within_s, LONGEST_DRAIN_S)
     from ray._private.worker import global_worker
     from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
-    deadline_ms = int((time.time() + within_s) * 1000)
+    deadline_ms = int((time.time() + min(within_s, LONGEST_DRAIN_S)) * 1000)
     reason = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION  # the only one that a busy node accepts
     global_worker.gcs_client.drain_node(node_id, reason, "its node is handed back", deadline_ms)
 
@@ -246,7 +245,6 @@ class Raylet:
         umask: int,
         environment: Mapping[str, str],
     ):
-
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
             *("--address", head, "--node-ip-address", address, "--temp-dir", str(scratch)),

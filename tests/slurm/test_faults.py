@@ -100,7 +100,8 @@ def test_a_sweep_survives_every_way_to_lose_its_driver(cluster):
 
 
 @pytest.mark.slow
-def test_a_driver_whose_time_is_over_goes_on_by_itself(cluster):
+def test_a_driver_whose_time_is_over_goes_on_by_itself(accounting_cluster):
+    cluster = accounting_cluster
     sweep = make(cluster, "limit", trials=6)
     job = sweep.submit("--time=00:01:00", "--signal=B:USR1@30")
     sweep.wait_for("another driver", lambda: len(of(sweep.run, "sweep")) == 2)
@@ -125,7 +126,7 @@ def test_a_sweep_survives_every_way_to_lose_a_worker(cluster):
         mend()
     sweep.finish()
     assert_that_nothing_was_lost(sweep)
-    assert left_behind(sweep, without_power=dark) == []
+    assert left_behind(sweep, next_start_on=dark) == []
 
 
 @pytest.mark.slow
@@ -142,4 +143,4 @@ def test_whatever_happens_every_trial_ends_once_and_nothing_is_left(cluster, see
     sweep.wait_for("the end", lambda: storm.calm(1) or sweep.status_now() == "finished", 2 * END_S)
     sweep.finish()
     assert_that_nothing_was_lost(sweep)
-    assert left_behind(sweep, without_power=storm.dark) == []
+    assert left_behind(sweep, next_start_on=cluster.nodes) == []

@@ -173,8 +173,6 @@ class Storm:
 
     def __init__(self, sweep: SlurmSweep, random: Random):
         self._sweep, self._random = sweep, random
-        self.dark: set[str] = set()
-        """Nodes that lost their power; what was on their disks stays until another worker comes."""
 
     def strike(self) -> str:
         """Let something happen, and mend it some seconds later; what it was."""
@@ -183,7 +181,6 @@ class Storm:
             return "calm"
         worker = self._random.choice(workers)
         with suppress(ClusterError, KeyError, ValueError):  # what it is about may have ended just now
-            self.dark |= {node_of(self._sweep, worker)} if name == "power cut" else set()
             mend = FAULTS[name](self._sweep, worker)
             time.sleep(self._random.uniform(0, 20) if name in LASTING else 0)
             mend()

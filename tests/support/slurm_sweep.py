@@ -58,6 +58,10 @@ SWEEP = {
 """An epoch takes one to three seconds where two cores train four trials."""
 
 
+NEXT_START = "from hpc.scratch import remove_stale_scratch; remove_stale_scratch()"
+"""What a worker begins with."""
+
+
 @dataclass
 class SlurmSweep:
     """A sweep whose file lies in a folder of its own on the cluster's shared storage."""
@@ -202,14 +206,16 @@ def assert_that_nothing_was_lost(sweep: SlurmSweep) -> None:
     shutil.rmtree(copy.path)
 
 
-def left_behind(sweep: SlurmSweep, within_s: float = 60, without_power: Collection[str] = ()) -> list[str]:
+def left_behind(sweep: SlurmSweep, within_s: float = 60, next_start_on: Collection[str] = ()) -> list[str]:
     """Jobs, processes, sockets and files that are still there some time after a sweep's end.
 
     Parameters
     ----------
-    without_power
-        Nodes that lost it: what was on their disks stays until another worker comes.
+    next_start_on
+        Nodes where a worker was killed before it could put its files away, or lost its power: the next worker does.
     """
+    for node in next_start_on:
+        sweep.cluster.run(VENV / "bin" / "python", "-c", NEXT_START, node=node, folder=CHECKOUT)
 
     def remains() -> list[str]:
         found = [f"job {job}" for job in sweep.jobs()]
@@ -225,7 +231,7 @@ def left_behind(sweep: SlurmSweep, within_s: float = 60, without_power: Collecti
             found += [
                 f"{path} on {node}"
                 for path in sweep.cluster.tmp(node).glob("hpc-*/**/*")
-                if node not in without_power and not re.fullmatch(r"hpc-\d+", path.name)
+                if not re.fullmatch(r"hpc-\d+", path.name)
             ]
         kept = re.compile(r"driver\.json|head\.json|driver-\d+\.log")
         found += [str(path) for path in sweep.workers_folder.rglob("*") if path.is_file() and not kept.match(path.name)]

@@ -3,9 +3,7 @@
     import ray
     from hpc import ClusterSettings, RayOnSlurm
 
-    @ray.remote
-    def square(n): return n * n
-
+    square = ray.remote(lambda n: n * n)
     with RayOnSlurm(ClusterSettings(workers={"max": 2}, cpus=2, memory_gb=4), "runs/squares") as cluster:
         waiting = [square.remote(n) for n in range(100)]
         while waiting:

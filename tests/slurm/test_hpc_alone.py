@@ -94,8 +94,8 @@ class Program:
         return found + [path.name for path in run.rglob("*") if path.name != "head.json"]
 
 
-def test_the_example_has_ten_lines_and_stands_in_the_package_too():
-    assert len([line for line in example().splitlines() if line]) == 10
+def test_the_example_has_no_more_than_ten_lines_and_stands_in_the_package_too():
+    assert len([line for line in example().splitlines() if line]) <= 10
     assert textwrap.indent(example(), "    ") in hpc.__doc__
 
 

@@ -28,7 +28,7 @@ slurm-shell: .venv/installed  # a Slurm of three nodes on this machine, and a sh
 
 bench-slurm: .venv/installed  # seconds from a fault to what follows; needs root
 	tests/slurm/install.sh
-	PYTHONPATH=tests/support .venv/bin/python tests/benchmarks/slurm_faults.py
+	PYTHONPATH=tests/support .venv/bin/python tests/benchmarks/seconds_after_faults.py
 
 lint: .venv/installed
 	.venv/bin/ruff format --check .

@@ -20,7 +20,7 @@ from slurm_faults import (
 )
 from slurm_sweep import END_S, SWEEP, SlurmSweep, assert_that_nothing_was_lost, left_behind
 
-STRIKES = 8
+STRIKES = 6
 """Of a storm; a sweep of 24 trials takes about a minute without."""
 
 

@@ -1,5 +1,7 @@
 """The cluster block of a sweep, and a site's profile under it."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from fishray.config.loader import PROFILE, dump_sweep, load_profile, load_sweep
 from fishray.errors import SweepFileError
 from hpc.settings import ClusterSettings, WorkerCount
+
+SITE = Path(__file__).parents[2] / "slurm" / "site.yaml"
 
 SWEEP = """\
 data: {store: tank.zarr}
@@ -258,3 +262,16 @@ def test_a_faulty_profile_in_the_configuration_folder_is_named_by_its_whole_path
 def test_a_profile_that_is_named_is_read_instead_of_the_users_own(home, load_site):
     put(home / ".config" / PROFILE, "gpus: 1\n")
     assert load_site("gpus: 3\n") == {"gpus": 3}
+
+
+def test_the_profile_that_is_shipped_is_one():
+    site = load_profile(SITE)
+    assert ClusterSettings.model_validate_json(json.dumps(site)).workers.max == site["workers"]["max"] == 8
+
+
+def test_every_line_of_it_that_is_a_comment_is_a_setting_too(tmp_path):
+    text = re.sub(r"^# (\w+: )", r"\1", SITE.read_text(), flags=re.MULTILINE)
+    (tmp_path / "all.yaml").write_text(text)
+    assert {"partition", "account", "sbatch", "setup", "python", "environment", "interface"} <= load_profile(
+        tmp_path / "all.yaml"
+    ).keys()

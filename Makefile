@@ -13,8 +13,8 @@ demo: .venv/installed
 	@test -e runs/small/predictions.zarr || $(FISHRAY) tune sweeps/small.yaml
 	@$(FISHRAY) report runs/small
 
-test: .venv/installed
-	.venv/bin/pytest
+test: .venv/installed  # in two processes: those of Slurm wait for most of their time
+	.venv/bin/pytest --numprocesses 2 --dist loadgroup
 
 test-gpu: .venv/installed
 	.venv/bin/pytest -m gpu

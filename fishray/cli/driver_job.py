@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -138,15 +138,17 @@ def is_driver() -> bool:
     return "SLURM_JOB_ID" in os.environ and not (sys.stdin and sys.stdin.isatty())
 
 
-def wait_until_unused(path: Path) -> None:
-    """Wait for the driver before us, which a node that died may have taken with it, to be given up.
+def wait_until_unused(path: Path, slurm: "Slurm") -> None:
+    """Wait for the driver before us to be given up, which a node that died may have taken with it.
+
+    One whose job Slurm says is over is given up at once.
 
     Raises
     ------
     RunError
         If it lives.
     """
-    from fishray.runs.lease import SILENT_S, refuse_in_use
+    from fishray.runs.lease import SILENT_S, bury, last_holder, refuse_in_use
 
     until = time.monotonic() + SILENT_S + LOOK_EVERY_S
     told = False
@@ -156,12 +158,26 @@ def wait_until_unused(path: Path) -> None:
         except RunError as error:
             if time.monotonic() > until:
                 raise
+            holder, note = last_holder(path), DriverNote.read(cluster_folder(path))
+            if holder and note and note.is_of(holder) and _is_over(note.job_id, slurm):
+                bury(path, holder)
+                continue
             if not told:
                 typer.echo(f"{error}; waiting for that")
             told = True
             time.sleep(LOOK_EVERY_S)
         else:
             return
+
+
+def _is_over(job_id: str, slurm: "Slurm") -> bool:
+    """Whether what ran in a job before us runs no more; our own job has been queued again meanwhile."""
+    if job_id == os.environ.get("SLURM_JOB_ID"):
+        return True
+    with suppress(HpcError):
+        job = slurm.job(job_id)
+        return job is None or not job.is_active
+    return False
 
 
 def open_workers(sweep: "Sweep", path: Path, command: str) -> "RayOnSlurm":

@@ -171,7 +171,7 @@ def refuse_if_driven(path: Path) -> None:
         with suppress(SlurmError):
             refuse_driven(path, Slurm())
             if (holder := Run(path).holder()) and note.is_of(holder):
-                wait_until_unused(path)
+                wait_until_unused(path, Slurm())
 
 
 def submit_and_follow(sweep: "Sweep", path: Path, words: list[str], slurm: "Slurm", console: "Console") -> int:

@@ -140,7 +140,7 @@ def tune(
     words = _words(sweep, overrides, runs, on, cluster)
     submits = on_slurm and not driver_job.is_driver()
     if on_slurm and not submits and not dry_run:
-        driver_job.wait_until_unused(path)
+        driver_job.wait_until_unused(path, Slurm())
     elif not dry_run:
         slurm.refuse_if_driven(path)
     found = find_continuation(path, loaded)

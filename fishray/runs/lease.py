@@ -107,6 +107,12 @@ def leased(run_path: Path) -> Iterator[Lease]:
         lease.release()
 
 
+def bury(run_path: Path, holder: Holder) -> None:
+    """Note that a holder on another machine is gone, which its silence would tell only later."""
+    with storage_errors(run_path):
+        _write(lease_path(run_path, holder.generation), replace(holder, released=True))
+
+
 def check_generation(run_path: Path, generation: int) -> None:
     """See that what works for a holder still may: its own process, and those that it has started.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from crashing import of
 from slurm_cluster import slurm_cluster
 from slurm_faults import cancel, cut_network, cut_power, kill_raylet, preempt, strike
-from slurm_sweep import SWEEP, SlurmSweep
+from slurm_sweep import ENDLESS, SWEEP, SlurmSweep
 
 FAULTS = {
     "scancel": cancel,
@@ -25,16 +25,16 @@ FAULTS = {
 def main():
     """Print a row for each."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, slurm_cluster(Path(folder) / "cluster") as cluster:
-        lstm = SWEEP["families"]["lstm"] | {"trials": 60}
-        sweep = SlurmSweep(cluster, "bench", SWEEP | {"families": {"lstm": lstm}})
-        sweep.submit("--mem=3G")  # no room for a worker beside the driver
+        lstm = SWEEP["families"]["lstm"] | {"trials": 4}
+        sweep = SlurmSweep(cluster, "bench", SWEEP | {"families": {"lstm": lstm}, "search": ENDLESS})
+        sweep.submit()
         sweep.wait_for("a worker's grant", lambda: sweep.workers("joining", "running"))
         granted_s = time.monotonic()
         sweep.wait_for("the first trial", lambda: of(sweep.run, "attempt"))
         print(f"first trial {time.monotonic() - granted_s:.1f} s after the first grant\n")
         print(f"{'':<24}{'seen':>8}{'resumed':>9}{'trained':>9}{'replaced':>10}   [s]")
         for name, fault in FAULTS.items():
-            aftermath, mend = strike(sweep, sweep.a_busy_worker(), fault)
+            aftermath, mend = strike(sweep, sweep.a_busy_worker(beside_driver=False), fault)
             mend()
             print(
                 f"{name:<24}{aftermath.seen_s:>8.1f}{aftermath.resumed_s:>9.1f}{aftermath.trained_s:>9.1f}"

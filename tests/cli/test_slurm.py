@@ -8,7 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +24,7 @@ from fishray.config.sweep import Sweep
 from fishray.errors import RunError
 from fishray.runs import Run, leased
 from fishray.runs.directory import provenance
+from fishray.runs.lease import Holder, last_holder, lease_path
 from hpc.errors import SlurmError
 from hpc.slurm import Slurm
 
@@ -243,7 +244,7 @@ def test_a_driver_notes_its_job_its_process_and_what_to_type(monkeypatch, sweep,
     assert (folder / "driver.json").stat().st_mode & 0o077 == 0
 
 
-def test_the_lease_of_a_driver_before_us_is_waited_for_and_that_is_said_once(monkeypatch, capsys):
+def test_the_lease_of_a_driver_before_us_is_waited_for_and_that_is_said_once(monkeypatch, slurm_of, capsys):
     monkeypatch.setattr(driver_job, "LOOK_EVERY_S", 0.01)
     Run.claim(PATH)
     looks = []
@@ -254,8 +255,28 @@ def test_the_lease_of_a_driver_before_us_is_waited_for_and_that_is_said_once(mon
             raise RunError("runs/tiny is in use on n7, process 4321")
 
     monkeypatch.setattr("fishray.runs.lease.refuse_in_use", refuse)
-    wait_until_unused(PATH)
+    wait_until_unused(PATH, slurm_of)
     assert capsys.readouterr().out == "runs/tiny is in use on n7, process 4321; waiting for that\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "ours", "given_up"),
+    [("FAILED", "12", True), (None, "12", True), ("RUNNING", "11", True), ("RUNNING", "12", False)],
+    ids=["it failed", "it was forgotten", "it is ours, queued again", "it runs"],
+)
+def test_a_driver_on_another_node_is_given_up_at_once_if_its_job_is_over(
+    monkeypatch, queue, slurm_of, folder, state, ours, given_up
+):
+    monkeypatch.setattr("fishray.runs.lease.SILENT_S", 0.3)
+    monkeypatch.setattr(driver_job, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setenv("SLURM_JOB_ID", ours)
+    path = Run.claim(PATH).path
+    lease_path(path, 1).write_text(json.dumps(asdict(Holder(1, "n7", 4321, "another boot", "1"))))
+    DriverNote("11", host="n7", pid=4321).write(folder)
+    if state:
+        queue.add("11", state)
+    wait_until_unused(PATH, slurm_of)
+    assert last_holder(path).released is given_up
 
 
 # Submit and follow

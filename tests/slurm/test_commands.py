@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from slurm_sweep import END_S, SWEEP, VENV, SlurmSweep, assert_that_nothing_was_lost
+from slurm_sweep import (
+    END_S,
+    SWEEP,
+    VENV,
+    SlurmSweep,
+    assert_that_nothing_was_lost,
+    assert_that_the_journal_is_sound,
+)
 
 from fishray.config.tank import TankSettings
 from fishray.simulate import simulate
@@ -123,8 +130,8 @@ def test_a_sweep_is_submitted_seen_from_any_node_left_alone_and_ends_well(cluste
 
 @pytest.mark.slow
 def test_stop_ends_this_run_alone_which_goes_on_by_the_command_that_it_prints(cluster):
-    sweep = make(cluster, "stopped", trials=2, steps=2000, epochs=4)
-    beside = make(cluster, "beside", steps=1500, epochs=4)
+    sweep = make(cluster, "stopped", trials=2, steps=400, epochs=4)
+    beside = make(cluster, "beside", steps=50, epochs=1000)
     other = cluster.run("sbatch", "--parsable", "--mem=100M", "--wrap=sleep 900", user="ada").strip()
     words = ("fishray", "tune", "sweep.yaml")
     neighbour, person = Person(beside, *words), Person(sweep, *words)
@@ -153,12 +160,13 @@ def test_stop_ends_this_run_alone_which_goes_on_by_the_command_that_it_prints(cl
     assert (status, lines[-1]) == (0, "Next: fishray report runs/stopped")
     assert_that_nothing_was_lost(sweep)
     assert cluster.jobs()[other].state == "RUNNING"
+    assert beside.status_now() == "running"
     cluster.run("scancel", other)
-    status, lines = neighbour.end()
-    assert (status, lines[-1]) == (0, "Next: fishray report runs/beside")
+    beside.stop()
     assert len(beside.drivers) == 1
-    assert_that_nothing_was_lost(beside)
-    beside.wait_for("the end of its jobs", lambda: not beside.jobs() and not sweep.jobs())
+    assert neighbour.end()[0] == FAILED
+    assert_that_the_journal_is_sound(beside)
+    sweep.wait_for("the end of its jobs", lambda: not sweep.jobs())
 
 
 @pytest.mark.slow
@@ -229,9 +237,9 @@ def test_a_dry_run_shows_the_jobs_and_slurms_answer_and_starts_nothing(cluster):
 
 
 @pytest.mark.slow
-def test_the_shipped_script_runs_the_default_sweep_with_the_profile_of_ones_site(cluster):
+def test_the_shipped_script_runs_the_default_sweep_with_ones_sites_profile_to_the_report_of_one_machine(cluster):
     profile = cluster.home("ada") / ".config" / "fishray" / "cluster.yaml"
-    sweep = make(cluster, "small", epochs=1)
+    sweep = make(cluster, "small", trials=3, epochs=2)
     settings = {"name": "small"} | sweep.settings
     cluster.run("mkdir", "-p", profile.parent, sweep.folder / "sweeps", user="ada")
     profile.write_text(json.dumps(settings.pop("cluster")))
@@ -245,6 +253,16 @@ def test_the_shipped_script_runs_the_default_sweep_with_the_profile_of_ones_site
     assert sweep.run.state().facts["command"] == "fishray tune sweeps/small.yaml --on slurm"
     assert sweep.run.state().facts["most_workers"] == 1
     assert [path.name for path in sweep.folder.glob("*.log")] == [f"fishray-{sweep.drivers[0]}.log"]
+
+    def report(name):
+        """All that a report says, but for where, when and for how long."""
+        said = json.loads(sweep.command("report", f"runs/{name}", "--json"))
+        return {key: value for key, value in said.items() if key not in ("run", "name", "updated_s", "cost")}
+
+    sweep.command("tune", "sweeps/small.yaml", "--on", "local", "--set", "name=here", timeout_s=END_S)
+    assert sweep.status == 0
+    assert report("here") == report("small")
+    assert [row["epochs"] for row in report("here")["rows"] if row["kind"] == "trial"] == [2, 2, 2]
 
 
 @pytest.mark.slow

@@ -18,16 +18,34 @@ from slurm_faults import (
     strike,
     warn_driver,
 )
-from slurm_sweep import END_S, SWEEP, SlurmSweep, assert_that_nothing_was_lost, left_behind
+from slurm_sweep import (
+    END_S,
+    ENDLESS,
+    SWEEP,
+    SlurmSweep,
+    assert_that_nothing_was_lost,
+    assert_that_the_journal_is_sound,
+    left_behind,
+)
 
-STRIKES = 6
-"""Of a storm; a sweep of 24 trials takes about a minute without."""
+STRIKES, CALM_S = 6, (2, 8)
+"""Of a storm, and between them; a sweep of 24 trials takes about a minute without."""
+
+FAREWELLS = {
+    cancel: ({"left"}, {"lost"}, {"left", "lost"}),  # three seconds for a last epoch: some make it
+    kill_raylet: ({"lost"},),
+    cut_power: ({"lost"},),
+    cut_network: ({"lost"},),
+    preempt: ({"left"},),
+}
+"""How the trials of a worker may go when it happens to it."""
 
 
-def make(cluster, name, trials=8, **changes):
-    lstm = SWEEP["families"]["lstm"] | {"trials": trials}
-    settings = SWEEP | {"families": {"lstm": lstm}, "cluster": SWEEP["cluster"] | changes}
-    return SlurmSweep(cluster, name, settings)
+def make(cluster, name, trials, search=None, **changes):
+    lstm = SWEEP["families"]["lstm"]
+    lstm = lstm | {"trials": trials, "fixed": lstm["fixed"] | {"steps_per_epoch": 50 if search else 100}}
+    settings = SWEEP | {"families": {"lstm": lstm}, "search": search or SWEEP["search"]}
+    return SlurmSweep(cluster, name, settings | {"cluster": SWEEP["cluster"] | changes})
 
 
 def attempts_on(sweep, worker):
@@ -37,7 +55,7 @@ def attempts_on(sweep, worker):
 @pytest.mark.slow
 def test_trials_start_on_each_worker_as_it_is_granted(cluster):
     blocked = {node: block(cluster, node) for node in ("n2", "n3")}
-    sweep = make(cluster, "elastic", trials=16, workers={"max": 3})
+    sweep = make(cluster, "elastic", 6, ENDLESS, workers={"max": 3})
     sweep.submit()
     sweep.wait_for("trials on the first worker", lambda: of(sweep.run, "attempt"))
     assert len(sweep.workers("running")) == 1
@@ -48,22 +66,39 @@ def test_trials_start_on_each_worker_as_it_is_granted(cluster):
         (granted,) = sweep.wait_for("another worker", lambda: {*sweep.workers("running")} - before)  # noqa: B023
         sweep.wait_for("trials on it", lambda: attempts_on(sweep, granted))  # noqa: B023
         assert len(sweep.workers("running", "joining")) == number
-    sweep.finish()
-    assert_that_nothing_was_lost(sweep)
+    sweep.stop()
+    assert_that_the_journal_is_sound(sweep)
     assert left_behind(sweep) == []
 
 
 @pytest.mark.slow
-def test_preemption_and_a_time_limit_cost_no_epoch(cluster):
-    sweep = make(cluster, "notices", trials=14, time="00:02:00", notice_s=45)
+def test_a_sweep_survives_every_way_to_lose_a_worker(cluster):
+    sweep = make(cluster, "workers", 4, ENDLESS)
     sweep.submit()
-    worker = sweep.a_busy_worker()
-    _, mend = strike(sweep, worker, preempt)
-    mend()
+    dark = set()
+    for fault, farewells in FAREWELLS.items():
+        worker = sweep.a_busy_worker(beside_driver=False)
+        if fault is cut_power:
+            dark.add(node_of(sweep, worker))
+        aftermath, mend = strike(sweep, worker, fault)
+        print(fault.__name__, aftermath, flush=True)
+        assert aftermath.farewells in farewells, fault
+        mend()
+    sweep.stop()
+    assert_that_the_journal_is_sound(sweep)
+    assert left_behind(sweep, next_start_on=dark) == []
+
+
+@pytest.mark.slow
+def test_a_worker_whose_time_is_over_costs_no_epoch_and_is_replaced(cluster):
+    sweep = make(cluster, "limits", 1, ENDLESS, workers={"max": 1}, time="00:02:00", notice_s=45)
+    sweep.submit()
     sweep.wait_for("a worker's time limit", lambda: "its time is nearly over" in reasons(sweep), END_S)
-    sweep.finish()
-    assert_that_nothing_was_lost(sweep)
-    assert of(sweep.run, "left") != []
+    sweep.wait_for("an epoch elsewhere", lambda: {each["attempt"] for each in of(sweep.run, "result")} == {1, 2})
+    sweep.stop()
+    assert_that_the_journal_is_sound(sweep)
+    assert len({each["worker"] for each in of(sweep.run, "attempt")}) == 2
+    assert [each["attempt"] for each in of(sweep.run, "left")] == [1]
     assert of(sweep.run, "lost") == []
     assert left_behind(sweep) == []
 
@@ -74,9 +109,9 @@ def reasons(sweep):
 
 @pytest.mark.slow
 def test_a_sweep_survives_every_way_to_lose_its_driver(cluster):
-    sweep = make(cluster, "drivers", trials=24)
+    sweep = make(cluster, "drivers", 60)  # more than it gets through meanwhile
     job = sweep.submit()
-    sweep.a_busy_worker()
+    sweep.wait_for("the first end of a trial", lambda: of(sweep.run, "end"), END_S)
     kill_driver(sweep)
     cluster.wait_for_job(job, "FAILED", within_s=30)
     had = [*sweep.workers("running")]
@@ -94,16 +129,17 @@ def test_a_sweep_survives_every_way_to_lose_its_driver(cluster):
     requeue_driver(sweep)
     sweep.wait_for("a fourth, by itself", lambda: len(of(sweep.run, "sweep")) == 4)
 
-    sweep.finish()
-    assert_that_nothing_was_lost(sweep)
+    sweep.a_busy_worker()
+    sweep.stop()
+    assert_that_the_journal_is_sound(sweep)
     assert left_behind(sweep) == []
 
 
 @pytest.mark.slow
 def test_a_driver_whose_time_is_over_goes_on_by_itself(accounting_cluster):
     cluster = accounting_cluster
-    sweep = make(cluster, "limit", trials=6)
-    job = sweep.submit("--time=00:01:00", "--signal=B:USR1@30")
+    sweep = make(cluster, "limit", 6)
+    job = sweep.submit("--time=00:01:00", "--signal=B:USR1@40")
     sweep.wait_for("another driver", lambda: len(of(sweep.run, "sweep")) == 2)
     cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=20")  # else another minute, and another
     sweep.finish()
@@ -114,32 +150,16 @@ def test_a_driver_whose_time_is_over_goes_on_by_itself(accounting_cluster):
 
 
 @pytest.mark.slow
-def test_a_sweep_survives_every_way_to_lose_a_worker(cluster):
-    sweep = make(cluster, "workers", trials=16)
-    sweep.submit("--mem=3G")  # no room for a worker beside the driver
-    dark = set()
-    for fault in (cancel, kill_raylet, cut_power, cut_network):
-        worker = sweep.a_busy_worker()
-        if fault is cut_power:
-            dark.add(node_of(sweep, worker))
-        _, mend = strike(sweep, worker, fault)
-        mend()
-    sweep.finish()
-    assert_that_nothing_was_lost(sweep)
-    assert left_behind(sweep, next_start_on=dark) == []
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_whatever_happens_every_trial_ends_once_and_nothing_is_left(cluster, seed):
-    sweep = make(cluster, f"storm-{seed}", trials=24)
+    sweep = make(cluster, f"storm-{seed}", 24)
     sweep.submit()
     random = Random(seed)
     storm = Storm(sweep, random)
     sweep.wait_for("its first epoch", lambda: of(sweep.run, "result"))
     for _ in range(STRIKES):
         print(f"{len(of(sweep.run, 'end'))} trials ended: {storm.strike()}", flush=True)
-        storm.calm(random.uniform(5, 15))
+        storm.calm(random.uniform(*CALM_S))
     sweep.wait_for("the end", lambda: storm.calm(1) or sweep.status_now() == "finished", 2 * END_S)
     sweep.finish()
     assert_that_nothing_was_lost(sweep)

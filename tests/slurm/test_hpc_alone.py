@@ -24,11 +24,29 @@ from hpc import ClusterSettings, RayOnSlurm
 def nap(seconds): time.sleep(seconds)
 
 with RayOnSlurm(ClusterSettings(workers={"max": 3}, cpus=1, memory_gb=4, idle_s=3), "runs/naps") as cluster:
-    waiting = [nap.remote(seconds) for seconds in (1, 1, 30)]
+    waiting = [nap.remote(seconds) for seconds in (1, 1, 20)]
     while waiting:
         cluster.offer([{"cpus": 1}] * len(waiting))
         done, waiting = ray.wait(waiting, timeout=1)
     print("slept")
+"""
+
+HALVES = """
+import json, os, ray, time
+from hpc import ClusterSettings, RayOnSlurm
+
+@ray.remote(num_cpus=1, num_gpus=0.5)
+def look():
+    began_s = time.time()
+    time.sleep(2)
+    return os.environ["CUDA_VISIBLE_DEVICES"], began_s, time.time()
+
+settings = ClusterSettings(workers={"max": 1}, gpus=1, cpus=4, memory_gb=4, sbatch={"nodelist": "n1"})
+with RayOnSlurm(settings, "runs/halves") as cluster:
+    looks = [look.remote() for _ in range(4)]
+    while ray.wait(looks, num_returns=4, timeout=1)[1]:
+        cluster.offer([{"cpus": 1, "gpus": 0.5}] * 4)
+    print(json.dumps(ray.get(looks)))
 """
 
 NOWHERE = """
@@ -130,6 +148,22 @@ def test_workers_are_submitted_by_demand_and_handed_back_when_there_is_nothing_t
     assert program.log == "slept\n"
     assert len(program.workers()) == 3
     program.wait_for("nothing left", lambda: program.remains() == [], START_S)
+
+
+@pytest.mark.slow
+def test_tasks_share_the_gpu_that_was_granted_and_leave_that_of_others_alone(cluster):
+    words = ("sbatch", "--parsable", "--nodelist=n1", "--gpus=1", "--cpus-per-task=1", "--mem=100M")
+    other = cluster.run(*words, "--output=/dev/null", "--wrap=sleep 600").strip()
+    cluster.wait_for_job(other, "RUNNING", START_S)  # the node's first GPU is somebody else's
+    program = Program(cluster, "halves", HALVES)
+    program.wait_for("its end", lambda: program.state() not in ("PENDING", "RUNNING", "COMPLETING"), START_S)
+    cluster.run("scancel", other)
+    assert program.state() == "COMPLETED", program.log
+    looks = json.loads(program.log)
+    assert [gpu for gpu, _, _ in looks] == ["1"] * 4
+    moments = sorted((began_s, 1) for _, began_s, _ in looks) + [(ended_s, -1) for _, _, ended_s in looks]
+    at_once = [sum(step for other_s, step in moments if other_s <= moment_s) for moment_s, _ in moments]
+    assert max(at_once) == 2
 
 
 @pytest.mark.slow

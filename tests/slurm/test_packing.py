@@ -75,7 +75,7 @@ def test_what_a_killed_job_leaves_is_removed_by_the_next_worker(cluster, job):
     sweep = "from pathlib import Path; from hpc.scratch import remove_stale_scratch; remove_stale_scratch(Path('/tmp'))"
     cluster.run(sys.executable, "-c", sweep, node="n1", user="ada")
     assert left.exists()  # its job lives
-    running = cluster.processes("n1", daemons=False)
+    running = [each for each in cluster.processes("n1", daemons=False) if "slurmstepd" not in each.command]
     for process in sorted(running, key=lambda process: "slurm_script" not in process.command):  # the shell first
         with suppress(ClusterError, ProcessLookupError):  # it went with another
             cluster.kill(process.pid)

@@ -186,7 +186,6 @@ def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
         print(name, got["error"], round(got["after_s"], 1))
         at_once = name == "none, and knows of tokens"
         assert got["error"] == ("AuthenticationError" if at_once else "ConnectionError")
-        assert got["after_s"] < (5 if at_once else 40)
 
     sweep.finish()
     assert left_behind(sweep) == []

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from slurm_cluster import ClusterError, SlurmCluster
 from slurm_machine import Process
 from slurm_sweep import SlurmSweep
+
+from fishray.runs.state import TrialState
 
 
 def block(cluster: SlurmCluster, node: str) -> str:
@@ -108,6 +109,8 @@ FAULTS = {
 }
 LASTING = ("power cut", "network cut", "preemption")
 """What goes on until it is mended."""
+LONGEST_S = 20
+"""A network that is cut for longer than 15 s makes a worker lost."""
 
 
 @dataclass(frozen=True)
@@ -122,50 +125,49 @@ class Aftermath:
     """Until each of them had another epoch."""
     replaced_s: float
     """Until there were as many workers as before."""
+    farewells: frozenset[str]
+    """How its trials went, by the journal: left (behind a saved epoch), lost."""
 
 
 def strike(
     sweep: SlurmSweep, worker: str, fault: Callable[[SlurmSweep, str], Callable[[], None]]
 ) -> tuple[Aftermath, Callable[[], None]]:
-    """Let something happen to a worker whose trials are in mid-course, and watch them go on; none may lose an epoch.
+    """Let something happen to a worker of an endless sweep, and watch its trials go on; none may lose an epoch.
 
     Returns
     -------
     What followed, and what mends it.
     """
     victims = {trial.config.id: trial.attempt for trial in sweep.trials_on(worker)}
+    assert victims, f"{worker} had nothing to lose"
     count = len(sweep.workers("running", "joining"))
     began_s = time.monotonic()
     mend = fault(sweep, worker)
 
-    def passed(what: str, condition: Callable[[], Any]) -> float:
-        sweep.wait_for(what, condition)
+    def passed(what: str, condition: Callable[[TrialState, int], bool]) -> float:
+        """Wait until it holds of each victim; when it did."""
+
+        def holds() -> bool:
+            trials = sweep.run.state().trials
+            return all(condition(trials[name], attempt) for name, attempt in victims.items())
+
+        sweep.wait_for(f"{worker}'s trials {what}", holds)
         return time.monotonic() - began_s
 
-    def over(name: str, attempt: int) -> bool:
-        trial = sweep.run.state().trials[name]
-        return trial.ended or trial.attempt > attempt
-
-    def is_seen(name: str, attempt: int) -> bool:
-        trial = sweep.run.state().trials[name]
-        return over(name, attempt) or (trial.attempt == attempt and trial.status == "waiting")
-
-    def has_trained(name: str, attempt: int) -> bool:
-        trial = sweep.run.state().trials[name]
-        return trial.ended or any(result["attempt"] > attempt for result in trial.results.values())
-
-    def have_as_many() -> bool:
-        return len(sweep.workers("running", "joining")) >= count or sweep.status_now() != "running"
-
-    def every(condition: Callable[[str, int], bool]) -> Callable[[], bool]:
-        return lambda: all(condition(name, attempt) for name, attempt in victims.items())
-
-    seen_s = passed(f"{worker}'s trials seen as gone", every(is_seen))
+    seen_s = passed("seen as gone", lambda trial, attempt: trial.attempt > attempt or trial.status == "waiting")
     assert not sweep.epochs_lost()
-    resumed_s = passed(f"{worker}'s trials started again", every(over))
-    trained_s = passed(f"{worker}'s trials trained on", every(has_trained))
-    replaced_s = passed(f"{worker} replaced", have_as_many)
-    return Aftermath(seen_s, resumed_s, trained_s, replaced_s), mend
+    resumed_s = passed("started again", lambda trial, attempt: trial.attempt > attempt)
+    trained_s = passed(
+        "trained on", lambda trial, attempt: any(result["attempt"] > attempt for result in trial.results.values())
+    )
+    sweep.wait_for(f"{worker} replaced", lambda: len(sweep.workers("running", "joining")) >= count)
+    replaced_s = time.monotonic() - began_s
+    farewells = {
+        each["event"]
+        for each in sweep.run.journal
+        if each["event"] in ("left", "lost") and victims.get(each["trial"]) == each["attempt"]
+    }
+    return Aftermath(seen_s, resumed_s, trained_s, replaced_s, frozenset(farewells)), mend
 
 
 class Storm:
@@ -182,7 +184,7 @@ class Storm:
         worker = self._random.choice(workers)
         with suppress(ClusterError, KeyError, ValueError):  # what it is about may have ended just now
             mend = FAULTS[name](self._sweep, worker)
-            time.sleep(self._random.uniform(0, 20) if name in LASTING else 0)
+            time.sleep(self._random.uniform(0, LONGEST_S) if name in LASTING else 0)
             mend()
         return f"{name} ({worker})"
 

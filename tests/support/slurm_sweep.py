@@ -56,6 +56,8 @@ SWEEP = {
     },
 }
 """An epoch takes one to three seconds where two cores train four trials."""
+ENDLESS = {"max_epochs": 1000, "scheduler": "none"}
+"""A search whose trials are in mid-course until the sweep is stopped, whatever the machine's speed."""
 
 
 NEXT_START = "from hpc.scratch import remove_stale_scratch; remove_stale_scratch()"
@@ -136,6 +138,12 @@ class SlurmSweep:
         assert self.status_now() == "finished", self.log()
         self.wait_for("the end of its jobs", lambda: not self.jobs())
 
+    def stop(self) -> None:
+        """End it and its jobs, as a person does who has seen enough."""
+        said = self.command("stop", f"runs/{self.name}", timeout_s=END_S)
+        assert self.status == 0, said
+        self.wait_for("the end of its jobs", lambda: not self.jobs())
+
     def status_now(self) -> str:
         """What its journal says of it."""
         with suppress(FileNotFoundError):
@@ -163,13 +171,21 @@ class SlurmSweep:
         trials = self.run.state().trials.values()
         return [trial for trial in trials if trial.status == "running" and trial.worker == f"worker-{worker}"]
 
-    def a_busy_worker(self, epochs: int = 1) -> str:
-        """A worker all of whose trials have so many epochs, and none is about to end; waits for one."""
+    def a_busy_worker(self, *, beside_driver: bool = True) -> str:
+        """A worker all of whose trials have an epoch, and none is about to end; waits for one.
+
+        Parameters
+        ----------
+        beside_driver
+            Whether it may be one on its driver's node.
+        """
+        last = self.settings["search"]["max_epochs"] - 2
 
         def find() -> str | None:
-            for name in self.workers("running"):
+            avoided = "" if beside_driver else self.cluster.jobs()[self.drivers[-1]].node
+            for name, worker in self.workers("running").items():
                 trials = self.trials_on(name)
-                if trials and all(epochs <= trial.epochs < 7 for trial in trials):
+                if worker["node"] != avoided and trials and all(1 <= trial.epochs < last for trial in trials):
                     return name
             return None
 
@@ -187,23 +203,33 @@ class SlurmSweep:
 
 
 def assert_that_nothing_was_lost(sweep: SlurmSweep) -> None:
-    """Each trial ended once, each epoch counts once, and the decisions are those that the results give."""
+    """It has finished, each trial ended once, and its journal is sound."""
     state = sweep.run.state()
     assert state.status == "finished"
     assert [name for name, trial in state.trials.items() if trial.status not in ("finished", "stopped")] == []
     assert len(state.trials) == sum(family["trials"] for family in sweep.settings["families"].values())
-    assert {
-        name: count for name, count in Counter(each["trial"] for each in of(sweep.run, "end")).items() if count > 1
-    } == {}
+    assert assert_that_the_journal_is_sound(sweep).done
+
+
+def assert_that_the_journal_is_sound(sweep: SlurmSweep) -> Driver:
+    """Each epoch counts once, no trial ran behind its end, and the decisions are those that the results give.
+
+    Returns
+    -------
+    A driver that would go on with it.
+    """
+    ends = Counter(each["trial"] for each in of(sweep.run, "end"))
+    assert {name: count for name, count in ends.items() if count > 1} == {}
     assert repeated_epochs(sweep.run) == []
     assert rerun_trials(sweep.run) == []
-    for name, trial in state.trials.items():
+    for name, trial in sweep.run.state().trials.items():
         assert sorted(trial.results) == list(range(1, trial.epochs + 1)), name
     copy = Run(sweep.folder / "copy")
     shutil.copytree(sweep.run.path, copy.path, ignore=shutil.ignore_patterns("lease-*", "trials"))
     with leased(copy.path) as lease:  # a driver that finds other rungs than its results give refuses
-        assert Driver(copy, copy.resolved()[0], Recorder(copy.journal, lease), Seats(dict)).done
+        driver = Driver(copy, copy.resolved()[0], Recorder(copy.journal, lease), Seats(dict))
     shutil.rmtree(copy.path)
+    return driver
 
 
 def left_behind(sweep: SlurmSweep, within_s: float = 60, next_start_on: Collection[str] = ()) -> list[str]:

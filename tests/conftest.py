@@ -65,14 +65,6 @@ def pytest_configure():
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups behind us
-def pytest_collection_modifyitems(items):
-    """Where several processes share the tests out, a module's stay together, and so do all that need a Slurm."""
-    for item in items:
-        home = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group("slurm" if home.parts[0] == "slurm" else str(home)))
-
-
 @pytest.fixture(scope="session")
 def tanks() -> dict[str, KnownTank]:
     """Three recordings."""

@@ -71,7 +71,7 @@ def read_image(path: Path) -> NDArray[Any]:
     try:
         # Garbled notes of a camera are a warning to Pillow, and nothing to us.
         with warnings.catch_warnings(action="ignore", category=UserWarning), open_image(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG with a preview behind it
                 raise RecordingError(f"{path} holds several images; give it alone, or save each frame as its own file")
             return image_levels(image, path)
     except IMAGE_ERRORS as error:

@@ -70,6 +70,12 @@ def test_a_stack_of_images_in_one_file_is_refused(tmp_path):
         read_grey(tmp_path / "a.tif")
 
 
+def test_a_preview_behind_a_jpeg_is_left_alone(tmp_path):  # as some phones save it
+    picture, preview = Image.new("L", (4, 2), 7), Image.new("L", (2, 1), 9)
+    picture.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[preview])
+    assert read_grey(tmp_path / "a.jpg").tolist() == [[7] * 4] * 2
+
+
 def test_the_digest_depends_on_names_and_contents(tmp_path):
     save(tmp_path, "a.png", 1)
     first = ImageFolder(tmp_path).sha256()

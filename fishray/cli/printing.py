@@ -70,6 +70,8 @@ def print_plan(plan: "Plan", console: Console) -> None:
     _say(console, f"{sweep.name} · seed {sweep.seed} · {machine} · data {plan.fingerprint[:8]}")
     _say(console, f" recordings               {', '.join(plan.recordings)}")
     _say(console, f" valid frames (positive)  {data}")
+    if plan.folds:
+        _say(console, f" folds                    a network for each, held out: {' | '.join(plan.folds)}")
     _say(console, f" rungs                    {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}\n")
     families = plan.families
     at_once = "on a worker at once" if node.most_workers else "at once"

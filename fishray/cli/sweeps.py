@@ -186,6 +186,8 @@ def _prepare(loaded: "Sweep", found: "Continuation | None", node: "Node | None")
     if found:
         refuse_other_data(found.run, prepared.fingerprint)
         typer.echo(f"{found.run.path} goes on: {goes_on(found.state, loaded, found.grown)}")
+    for note in prepared.notes:
+        typer.echo(f"Note: {note}.")
     return prepared
 
 

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import zarr
 
-from fishray.config.sweep import DataSettings, LabelSettings, Split
+from fishray.config.data import DataSettings, Split
+from fishray.config.sweep import LabelSettings
 from fishray.errors import LabelError, RecordingError, StoreError
 from fishray.sequences import valid_labels
+from fishray.sequences.recordings import find_recordings
 from fishray.sequences.splits import load_sequences
 from fishray.signals.targets import UNDEFINED, burst_labels, horizon_ranges
 from fishray.store import new_recording, open_store
@@ -34,7 +36,8 @@ def random_speed(frames, seed=0):
 
 
 def load(store, labels=None, **data):
-    return load_sequences(store, DataSettings(store=store.path, **data), labels or LabelSettings())
+    settings = DataSettings(store=store.path, **data)
+    return load_sequences(find_recordings(settings), settings, labels or LabelSettings())
 
 
 def test_the_published_valid_frames(store_of):  # look-back 120, horizon 45: 119 … T - 47
@@ -178,4 +181,4 @@ def test_a_store_without_a_whole_recording_is_refused(tmp_path):
     zarr.create_group(tmp_path / "empty.zarr", attributes={"format": "fishray/1"})  # as a killed ingest leaves it
     store = open_store(tmp_path / "empty.zarr")
     with pytest.raises(StoreError, match="holds no whole recording; ingest one: fishray ingest VIDEO --store"):
-        load_sequences(store, DataSettings(store=store.path), LabelSettings())
+        load(store)

@@ -50,6 +50,10 @@ def print_trial(trial: TrialState, run: Path, console: Console) -> None:
         columns = [Column("epoch", [str(result["epoch"]) for result in results], "right")]
         for header, key in (("loss", "loss"), ("validation AUC", "validation_auc"), ("seconds", "epoch_s")):
             columns.append(Column(header, [f"{result[key]:.3f}" for result in results], "right"))
+        if results[0].get("folds"):
+            columns.append(
+                Column("by fold", [" ".join(f"{fold['auc']:.3f}" for fold in each["folds"]) for each in results])
+            )
         columns.append(Column("", ["best" if each["epoch"] == trial.best_epoch else "" for each in results]))
         _print_columns(columns, console)
     if trial.traceback:

@@ -95,11 +95,11 @@ class Folds(Settings):
 
 def _kind_of_split(split: Any) -> str:
     is_folds = isinstance(split, Folds) or (isinstance(split, dict) and not split.keys().isdisjoint({"by", "folds"}))
-    return "folds" if is_folds else "parts"
+    return "cut into folds" if is_folds else "cut into parts"  # no key of either: errors name the place by these too
 
 
 AnySplit = Annotated[
-    Annotated[Split, Tag("parts")] | Annotated[Folds, Tag("folds")],
+    Annotated[Split, Tag("cut into parts")] | Annotated[Folds, Tag("cut into folds")],
     Discriminator(_kind_of_split),
 ]
 

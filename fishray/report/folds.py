@@ -15,10 +15,10 @@ LEADERS = 3
 TITLE_WIDTH = 16
 
 
-def mean_and_spread(row: Row, digits: int = 3) -> str:
+def mean_and_spread(row: Row) -> str:
     """Write the mean over folds with their standard deviation: 0.842 ± 0.031; without folds, the score alone."""
-    spread = f" ± {stdev(row.folds):.{digits}f}" if len(row.folds) > 1 else ""
-    return "–" if row.validation is None else f"{row.validation:.{digits}f}{spread}"
+    spread = f" ± {stdev(row.folds):.3f}" if len(row.folds) > 1 else ""
+    return "–" if row.validation is None else f"{row.validation:.3f}{spread}"
 
 
 def fold_table(ranking: Ranking, width: int) -> list[Text]:

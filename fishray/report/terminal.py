@@ -133,7 +133,7 @@ def _chosen(rows: Sequence[Row]) -> list[Row]:
 
 
 def _columns(rows: Sequence[Row], ranking: Ranking, width: int) -> list[Column]:
-    """Choose the fullest set that fits: names and settings shorten first, then epochs go, settings, test scores."""
+    """Choose the fullest set that fits: names and settings shorten first, then epochs go, spreads, settings, tests."""
     for compact in (False, True):
         short = {"validation_auc": "", "validation_average_precision": " AP", "validation_youden_j": " J"}
         heading = ("val." if compact else "validation") + short[ranking.metric]
@@ -143,12 +143,14 @@ def _columns(rows: Sequence[Row], ranking: Ranking, width: int) -> list[Column]:
         ]
         settings = Column("settings", [_settings(row) for row in rows], least=LEAST_SETTINGS if compact else None)
         epochs = Column("epochs", [_epochs(row) for row in rows])
-        validation = Column(heading, [mean_and_spread(row) for row in rows], "right")
+        validation = Column(heading, [_number(row.validation) for row in rows], "right")
+        spread = Column(heading, [mean_and_spread(row) for row in rows], "right")
         test, over = _test_columns(rows, stopped=False) if ranking.test else ([], [])
         stopped = _test_columns(rows, stopped=True)[0] if ranking.test else [epochs]
-        layouts = [[*fixed, settings, epochs, validation, *test, *over]]
+        layouts = [[*fixed, settings, epochs, spread, *test, *over]]
         if compact:
             layouts += [
+                [*fixed, settings, spread, *stopped, *over],
                 [*fixed, settings, validation, *stopped, *over],
                 [*fixed, validation, *stopped, *over],
                 [*fixed, validation, *over],
@@ -276,6 +278,10 @@ def _difference(estimate: Estimate | None) -> str:
     if estimate.low is None or estimate.high is None:
         return signed(estimate.value)
     return f"{signed(estimate.value)} [{signed(estimate.low)}, {signed(estimate.high)}]"
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
 
 
 def _csv_record(row: Row, ranking: Ranking) -> dict[str, Any]:

@@ -157,6 +157,6 @@ def _on_thresholds(sweep: Sweep, sequences: Sequences) -> Iterator[str]:
     thresholds = [fold.range_threshold for fold in sequences.parts if fold.range_threshold is not None]
     if thresholds and sweep.labels.range_threshold == "auto":
         yield (
-            f"range_threshold auto: each fold has its own, from its own train ({min(thresholds):.2g} to "
-            f"{max(thresholds):.2g}), so that labels differ a little from fold to fold"
+            f"range_threshold auto: each fold has its own, from its own train ({min(thresholds):.3g} to "
+            f"{max(thresholds):.3g}), so that labels differ a little from fold to fold"
         )

@@ -63,7 +63,7 @@ def test_every_recording_is_held_out_once_trained_on_else_and_never_both(recordi
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        (Folds(folds=6), r"data.split.folds: 6 folds need 6 recordings, and there are 5 \(day1, day2, day3, day4, day5\)"),
+        (Folds(folds=6), r"data.split.folds: 6 folds need 6 recordings, and there are 5 \(day1, day2, day3, .*\)"),
         (Folds(folds=3, test=("day[1-3]",)), r"3 folds need 3 recordings, and there are 2 beside test \(day4, day5\)"),
         (Folds(folds=2, test=("day*",)), r"2 folds need 2 recordings, and there are 0 beside test \(none\)"),
         (Split(train=("day*",), validation=("day2",)), "data.split: recording day2 stands in train and in validation"),
@@ -79,7 +79,10 @@ def test_impossible_splits_are_refused(recordings, split, message):
     ("split", "message"),
     [
         (Folds(test=("dey3",)), r"data.split.test: no recording dey3 among day1, .*; did you mean day3\?"),
-        (Split(train=("night*",), validation=("day2",)), r"data.split.train: no recording matches night\* among day1, "),
+        (
+            Split(train=("night*",), validation=("day2",)),
+            r"data.split.train: no recording matches night\* among day1, ",
+        ),
     ],
 )
 def test_a_name_in_the_split_that_no_recording_has_is_refused_with_the_nearest(recordings, split, message):

@@ -70,7 +70,7 @@ def test_a_name_in_two_stores_is_refused_where_it_is_chosen_and_the_remedy_cures
     monday = two_stores[0]
     wednesday = store_of(store="wednesday.zarr", tank2=STILL, evening=STILL)
     assert found([monday, wednesday], ["evening", "monday_am"]) == ["evening", "monday_am"]
-    with pytest.raises(StoreError, match="recording tank2 stands in .*monday.zarr and in .*wednesday.zarr") as refused:
+    with pytest.raises(StoreError, match=r"recording tank2 stands in .*monday.zarr and in .*wednesday.zarr") as refused:
         found([monday, wednesday])
     remedy = str(refused.value).partition("give one of them another name: ")[2]
     assert remedy == f"mv {wednesday.path}/tank2 {wednesday.path}/tank2-2"

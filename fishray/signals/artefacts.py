@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 6, 300
 """Frames between key frames that are looked for; codecs put one every 12 to 250."""
@@ -129,10 +128,19 @@ def _search(spikes: NDArray[np.int64], speeds: int) -> tuple[float, float, float
         hits, phases = _fold(near, periods)
         tried += rows * whole
         row = int(hits.argmax())
-        chance = float(binom.logsf(hits[row] - 1, rows, rate))
+        chance = _log_chance(int(hits[row]), rows, rate)
         if chance < best_chance:
             best, best_chance = (float(periods[row]), float(phases[row]), float(rows * whole)), chance
     return best if best_chance + np.log(max(1, tried)) < LOG_CHANCE else None
+
+
+def _log_chance(hits: int, places: int, rate: float) -> float:
+    """Logarithm of a bound on the chance of so many spikes at so many places (Chernoff 1952)."""
+    share = hits / places
+    if share <= rate:
+        return 0.0
+    missing = (1 - share) * np.log((1 - share) / (1 - rate)) if hits < places else 0.0
+    return -places * float(share * np.log(share / rate) + missing)
 
 
 def _fold(spikes: NDArray[np.int64], periods: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -3,15 +3,19 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from fishray.errors import RecordingError
+from fishray.ingest.grey import grey_frame, refuse_few_levels, refuse_other_numbers
 from fishray.store import natural_order
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises over a damaged image; of a broken PNG it says SyntaxError."""
 
 
 class ImageFolder:
@@ -21,13 +25,14 @@ class ImageFolder:
     ----------
     path
         The folder.
-    fps
+    fps, times_s
         None: images state no frame rate.
     frame_count
         Number of images.
     """
 
     fps = None
+    times_s = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -44,27 +49,48 @@ class ImageFolder:
             digest.update(image.name.encode() + b"\0" + hashlib.sha256(image.read_bytes()).digest())
         return digest.hexdigest()
 
-    def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """Read the frames in order, each of shape (H, W), grey levels 0 to 255.
+    def frames(self, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Read the frames in order from `start` on, each of shape (H, W), grey levels 0 to 255, the right way up.
 
         Raises
         ------
         RecordingError
             Where a file is no single image that can be read.
         """
-        return map(read_grey, self._images)
+        for position, path in enumerate(self._images[start:], start):
+            levels = read_image(path)
+            if position == 0:
+                refuse_few_levels(levels, path)
+            yield grey_frame(levels)
 
 
-def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Grey levels of an image, shape (H, W); of 16 bits the upper 8 are kept."""
+def read_image(path: Path) -> NDArray[Any]:
+    """Read a file with a single image; what `image_levels` says of it."""
     try:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
-                raise RecordingError(f"{path} holds several images; save each frame as a file of its own")
-            if image.mode.startswith("I"):
-                return (np.asarray(image) >> 8).astype(np.uint8)
-            if image.mode == "F":
-                raise RecordingError(f"{path} holds fractions, not grey levels; save it with 8 bits")
-            return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError) as error:  # Pillow says SyntaxError of a broken PNG
+                raise RecordingError(f"{path} holds several images; give it alone, or save each frame as its own file")
+            return image_levels(image, path)
+    except IMAGE_ERRORS as error:
         raise RecordingError(f"{path} cannot be read as an image ({error}); replace or remove it") from error
+
+
+def image_levels(image: Image.Image, where: object) -> NDArray[Any]:
+    """Levels of an opened image, turned and mirrored as its EXIF orientation says.
+
+    Returns
+    -------
+    shape (H, W)
+        Grey levels of uint8, or of uint16 where it has 16 bits.
+
+    Raises
+    ------
+    RecordingError
+        Where its numbers are no grey levels.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
+    levels = np.asarray(image if image.mode.startswith(("I", "F")) else image.convert("L"))
+    if image.mode == "I" and levels.min() >= 0 and levels.max() < 2**16:  # how Pillow gives a PGM of 16 bits
+        levels = levels.astype(np.uint16)
+    refuse_other_numbers(levels.dtype, where)
+    return levels

@@ -1,12 +1,12 @@
 """Series of speeds that were measured elsewhere."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fishray.errors import RecordingError
+from fishray.ingest.digests import sha256_of
 
 SUFFIXES = (".npy", ".csv")
 
@@ -31,8 +31,7 @@ class SpeedSeries:
 
     def sha256(self) -> str:
         """SHA-256 of the file, as hexadecimal digits."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.path)
 
     def speed(self, drop_placeholder: bool = False) -> NDArray[np.float64]:
         """Read the speed ỹ, shape (S,).
@@ -74,7 +73,8 @@ class SpeedSeries:
             ) from error
         if values.ndim != 1 or values.dtype.kind not in "fiu":
             raise RecordingError(
-                f"{self.path} has shape {values.shape} of {values.dtype}; a series of speeds has one axis of numbers"
+                f"{self.path} has shape {values.shape} of {values.dtype}; a series of speeds has one axis of numbers, "
+                "a stack of frames three, or four in colour"
             )
         return values.astype(np.float64)
 

@@ -3,7 +3,12 @@ import pytest
 from PIL import Image
 
 from fishray.errors import RecordingError
-from fishray.ingest.images import ImageFolder, read_grey
+from fishray.ingest.grey import grey_frame
+from fishray.ingest.images import ImageFolder, read_image
+
+
+def read_grey(path):
+    return grey_frame(read_image(path))
 
 
 def save(folder, name, level, size=(4, 6)):

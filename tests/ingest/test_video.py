@@ -15,9 +15,10 @@ def test_a_video_without_loss_gives_its_grey_levels_back(make_video, noise_thw):
     assert np.array_equal(decode(video.path), noise_thw)
 
 
-def test_the_stated_number_of_frames_is_for_progress_alone(make_video, noise_thw):
-    assert Video(make_video(noise_thw, "fish.mp4", "libx264", "yuv420p")).frame_count == 60
-    assert Video(make_video(noise_thw, "fish.mkv")).frame_count is None
+
+@pytest.mark.parametrize(("name", "codec", "pixels"), [("fish.mp4", "libx264", "yuv420p"), ("fish.mkv", "ffv1", "gray")])
+def test_frames_are_counted_before_they_are_decoded(make_video, noise_thw, name, codec, pixels):
+    assert Video(make_video(noise_thw, name, codec, pixels)).frame_count == 60
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuvj420p", "yuv444p"])

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fishray.config.sweep import DataSettings, LabelSettings
+from fishray.config.data import DataSettings
+from fishray.config.sweep import LabelSettings
 from fishray.config.trial import MODELS, TrialConfig
 from fishray.sequences import Sequence, Sequences
+from fishray.sequences.recordings import find_recordings
 from fishray.sequences.splits import load_sequences
 from fishray.signals.speed import frame_speed
 from fishray.signals.targets import burst_labels
-from fishray.store import new_recording, open_store
+from fishray.store import new_recording
 from hpc import ray_cluster  # noqa: F401  (sets what Ray reads when it is first imported, by whichever test)
 
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -93,7 +95,7 @@ def tank(tank_store) -> Sequences:
         return frames_thw
 
     data = DataSettings(store=tank_store, look_back=LOOK_BACK)
-    return load_sequences(open_store(tank_store), data, LabelSettings(**RULE), read)
+    return load_sequences(find_recordings(data), data, LabelSettings(**RULE), read)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ from fishray.evaluation.scoring import predict_split
 from fishray.predictors.baselines import BASELINES as BASELINE_FITS
 from fishray.predictors.network import NetworkPredictor
 from fishray.runs import Run
+from fishray.sequences.recordings import find_recordings
 from fishray.sequences.splits import load_sequences
-from fishray.store import open_store
 
 pytestmark = [
     pytest.mark.slow,
@@ -203,8 +203,8 @@ def test_the_test_split_is_scored_for_leaders_and_baselines_alone(swept, fishray
 def test_predictions_are_what_the_best_weights_give_again(swept, desk, monkeypatch):
     monkeypatch.chdir(desk.folder)
     sweep = load_sweep(desk.folder / "tiny.yaml")
-    store = open_store(sweep.data.store)
-    data = load_sequences(store, sweep.data, sweep.labels, lambda each: each.read_frames(0, each.frame_count))
+    recordings = find_recordings(sweep.data)
+    data = load_sequences(recordings, sweep.data, sweep.labels, lambda each: each.read_frames(0, each.frame_count))
     predictions = swept.run.read_predictions()
     for split, names in (("validation", RANKED), ("test", leaders(swept))):
         for name in names:

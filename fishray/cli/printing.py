@@ -50,6 +50,10 @@ def print_trial(trial: TrialState, run: Path, console: Console) -> None:
         columns = [Column("epoch", [str(result["epoch"]) for result in results], "right")]
         for header, key in (("loss", "loss"), ("validation AUC", "validation_auc"), ("seconds", "epoch_s")):
             columns.append(Column(header, [f"{result[key]:.3f}" for result in results], "right"))
+        if results[0].get("folds"):
+            columns.append(
+                Column("by fold", [" ".join(f"{fold['auc']:.3f}" for fold in each["folds"]) for each in results])
+            )
         columns.append(Column("", ["best" if each["epoch"] == trial.best_epoch else "" for each in results]))
         _print_columns(columns, console)
     if trial.traceback:
@@ -70,6 +74,8 @@ def print_plan(plan: "Plan", console: Console) -> None:
     _say(console, f"{sweep.name} · seed {sweep.seed} · {machine} · data {plan.fingerprint[:8]}")
     _say(console, f" recordings               {', '.join(plan.recordings)}")
     _say(console, f" valid frames (positive)  {data}")
+    if plan.folds:
+        _say(console, f" folds                    a network for each, held out: {' | '.join(plan.folds)}")
     _say(console, f" rungs                    {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}\n")
     families = plan.families
     at_once = "on a worker at once" if node.most_workers else "at once"

@@ -93,16 +93,17 @@ def predict(
       fishray predict runs/small data/tank.zarr --out p.csv
     """
     from fishray.evaluation.scoring import write_predictions_csv
-    from fishray.predictors.network import NetworkPredictor
+    from fishray.predictors.folded import FoldedPredictor, load_trained
     from fishray.runs import Run
     from fishray.runs.cleaning import kept_weights
     from fishray.store import open_store
 
     opened = Run.open(run)
     chosen = trial or opened.best_trial()
-    predictor = NetworkPredictor.load(kept_weights(opened, chosen))
+    predictor = load_trained(kept_weights(opened, chosen))
     rows = write_predictions_csv(predictor, open_store(store), out)
-    typer.echo(f"{out}: {rows} frames judged by {chosen}")
+    folds = f" (mean of its {len(predictor.networks)} folds)" if isinstance(predictor, FoldedPredictor) else ""
+    typer.echo(f"{out}: {rows} frames judged by {chosen}{folds}")
 
 
 def replay(

@@ -186,6 +186,8 @@ def _prepare(loaded: "Sweep", found: "Continuation | None", node: "Node | None")
     if found:
         refuse_other_data(found.run, prepared.fingerprint)
         typer.echo(f"{found.run.path} goes on: {goes_on(found.state, loaded, found.grown)}")
+    for note in prepared.notes:
+        typer.echo(f"Note: {note}.")
     return prepared
 
 
@@ -264,8 +266,10 @@ def _print_epoch(score: object) -> bool:
 
     if not isinstance(score, Score):
         raise TypeError(type(score).__name__)
+    by_fold = " ".join(f"{fold['auc']:.4f}" for fold in score.folds)
     typer.echo(
         f"epoch {score.epoch:>3}  loss {score.loss:.4f}  validation AUC {score.validation_auc:.4f}  "
+        f"{f'({by_fold})  ' if by_fold else ''}"
         f"{score.labels_per_s:,.0f} labels/s{'  COLLAPSED' if score.collapsed else ''}"
     )
     return True

@@ -274,15 +274,16 @@ def _path_in(data: Any, details: ErrorDetails) -> Path_:
 
 
 def _known_settings(kind: Any, path: Path_) -> list[str]:
-    """The settings allowed at a place of a file."""
+    """The settings allowed at a place of a file; where there may be one of several kinds, those of all of them."""
+    kinds = [kind]
     for part in path:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = kind.model_fields[str(part)].annotation
+        inside = kinds[0]
+        if isinstance(inside, type) and issubclass(inside, BaseModel):
+            inside = inside.model_fields[str(part)].annotation
         else:  # a mapping of names to settings: the name of one
-            kind = next(_models_in(kind), None)
-        if get_origin(kind) is not dict:
-            kind = next(_models_in(kind), None)
-    return list(kind.model_fields) if kind else []
+            inside = next(_models_in(inside), None)
+        kinds = [inside] if get_origin(inside) is dict else list(_models_in(inside)) or [None]
+    return list(dict.fromkeys(name for each in kinds if each for name in each.model_fields))
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

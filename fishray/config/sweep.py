@@ -20,32 +20,17 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
-from fishray.config.base import Settings
+from fishray.config.base import Settings, is_number
+from fishray.config.data import DataSettings
 from fishray.config.space import Distribution
-from fishray.config.tank import TankSettings
 from fishray.config.trackers import TrackerSettings
 from fishray.config.trial import MODELS, Fraction
 from hpc.settings import ClusterSettings
 
-SPLITS = ("train", "validation", "test")
 METRICS = ("validation_auc", "validation_average_precision", "validation_youden_j")
 
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _share_or_names(value: Any) -> Any:
-    if _is_number(value):
-        if not 0 < value < 1:
-            raise ValueError(f"a share of each recording must lie between 0 and 1, not {value}")
-        return float(value)
-    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
-        return tuple(value)
-    raise ValueError("must be a share of each recording (0.6) or a list of recordings ([a, b])")
 
 
 def _run_name(name: str) -> str:
@@ -54,61 +39,14 @@ def _run_name(name: str) -> str:
     return name
 
 
-SplitPart = Annotated[Any, AfterValidator(_share_or_names)]
-
-
-class Split(Settings):
-    """Contiguous shares of each recording, in time order, or lists of whole recordings."""
-
-    train: SplitPart = 0.6
-    validation: SplitPart = 0.2
-    test: SplitPart | None = None
-
-    @property
-    def parts(self) -> dict[str, Any]:
-        """The splits that are there, in time order."""
-        return {name: part for name in SPLITS if (part := getattr(self, name)) is not None}
-
-    @property
-    def by_recording(self) -> bool:
-        """Whether the parts are lists of whole recordings."""
-        return isinstance(self.train, tuple)
-
-    @model_validator(mode="after")
-    def _whole_and_disjoint(self) -> Self:
-        parts = list(self.parts.values())
-        if len({isinstance(part, tuple) for part in parts}) > 1:
-            raise ValueError("mixes shares and lists of recordings; give one kind")
-        if self.by_recording:
-            names = [name for part in parts for name in part]
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise ValueError(f"recording {', '.join(twice)} stands in more than one place; splits must not overlap")
-        elif abs(sum(parts) - 1) > 1e-9:
-            raise ValueError(f"{' + '.join(self.parts)} = {sum(parts):.2f}, must be 1")
-        return self
-
-
-class DataSettings(Settings):
-    """Which recordings, and how they are split."""
-
-    store: Path
-    recordings: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Chosen recordings; all of the store when left out."""
-    simulate: TankSettings | None = None
-    """Make the store from a simulated tank if it is missing."""
-    split: Split = Split(test=0.2)
-    look_back: Annotated[int, Field(ge=8)] = 120
-    """Frames a clip-mode model sees; also what must lie behind a frame for it to be scored."""
-
-
 def _auto_or_speed(value: Any) -> Any:
-    if value == "auto" or (_is_number(value) and value > 0):
+    if value == "auto" or (is_number(value) and value > 0):
         return value
     raise ValueError(f"{value!r}: must be auto or a speed above 0")
 
 
 def _auto_or_gpus(value: Any) -> Any:
-    if value == "auto" or (_is_number(value) and (0 <= value <= 1 or (value > 1 and value == int(value)))):
+    if value == "auto" or (is_number(value) and (0 <= value <= 1 or (value > 1 and value == int(value)))):
         return value
     raise ValueError(f"{value!r}: must be auto, a share between 0 and 1, or a whole number")
 

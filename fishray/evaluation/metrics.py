@@ -1,6 +1,8 @@
 """How well a probability per frame foretells the label: areas, operating points, collapse, events."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -129,6 +131,11 @@ def scores(label: ArrayLike, probability: ArrayLike) -> dict[str, float]:
         "average_precision": average_precision(label, probability),
         "youden_j": max_youden_j(label, probability).value,
     }
+
+
+def mean_scores(folds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each score over folds; of one fold, its own to the last bit."""
+    return {name: fmean(fold[name] for fold in folds) for name in folds[0]}
 
 
 def has_collapsed(probability: ArrayLike) -> bool:

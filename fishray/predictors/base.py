@@ -18,8 +18,8 @@ class Reads:
     """What a predictor looks at."""
 
     speed: bool
-    frame_size: tuple[int, int] | None
-    """Height and width of the frames it was made for; None where it reads none."""
+    frame_sizes: tuple[tuple[int, int], ...]
+    """Height and width of the frames that it was made for, one or several; empty where it reads none."""
     look_back: int
     """Frames it needs behind it, itself included."""
 

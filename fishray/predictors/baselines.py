@@ -56,7 +56,7 @@ class Persistence(Baseline):
     @property
     def reads(self) -> Reads:
         """The last speed."""
-        return Reads(speed=True, frame_size=None, look_back=2)
+        return Reads(speed=True, frame_sizes=(), look_back=2)
 
     def predict(self, sequence: Sequence, mode: Mode | None = None) -> NDArray[np.float64]:
         """Probability per frame, shape (T,)."""
@@ -113,7 +113,7 @@ class Algorithm(Baseline):
     @property
     def reads(self) -> Reads:
         """The window's speeds."""
-        return Reads(speed=True, frame_size=None, look_back=self.window + 1)
+        return Reads(speed=True, frame_sizes=(), look_back=self.window + 1)
 
     def predict(self, sequence: Sequence, mode: Mode | None = None) -> NDArray[np.float64]:
         """Probability per frame, shape (T,)."""

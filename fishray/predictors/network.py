@@ -36,8 +36,9 @@ class NetworkPredictor(Predictor):
         The trial's.
     look_back
         In frames.
-    frame_size
-        Height and width of the frames of its data; not used by networks on speed alone.
+    frame_sizes
+        Height and width of the frames of its data, one or several: the readout is over the whole map, whatever its
+        size. Not used by networks on speed alone.
     network
         Its weights; made anew from the settings when left out.
     """
@@ -48,12 +49,12 @@ class NetworkPredictor(Predictor):
         self,
         config: TrialConfig,
         look_back: int,
-        frame_size: tuple[int, int] | None = None,
+        frame_sizes: tuple[tuple[int, int], ...] = (),
         network: Network | None = None,
     ):
         self.config = config
         self.look_back = look_back
-        self.frame_size = frame_size
+        self.frame_sizes = frame_sizes
         self.network = network or build_network(config.settings)
 
     @property
@@ -66,8 +67,8 @@ class NetworkPredictor(Predictor):
         """Frames for a ConvLSTM; the speed for an LSTM, and for a ConvLSTM that has it fused in."""
         settings = self.settings
         if isinstance(settings, ConvLstmSettings):
-            return Reads(settings.fuse_speed, self.frame_size, self.look_back)
-        return Reads(speed=True, frame_size=None, look_back=self.look_back)
+            return Reads(settings.fuse_speed, self.frame_sizes, self.look_back)
+        return Reads(speed=True, frame_sizes=(), look_back=self.look_back)
 
     @property
     def own_mode(self) -> Mode:
@@ -78,6 +79,10 @@ class NetworkPredictor(Predictor):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.network.parameters()).device
+
+    def to(self, device: torch.device) -> None:
+        """Put the weights on a device."""
+        self.network.to(device)
 
     def inputs(self, sequence: Sequence) -> SequenceInputs:
         """A sequence as this network reads it."""
@@ -138,11 +143,10 @@ class NetworkPredictor(Predictor):
     def packed(self, **arrays: NDArray[np.float32]) -> tuple[Arrays, dict[str, Any]]:
         """Weights, settings and look-back as arrays and plain values, with more arrays beside them."""
         weights = {f"network.{key}": value for key, value in to_arrays(self.network.state_dict()).items()}
-        size = None if self.frame_size is None else list(self.frame_size)
         metadata = {
             "config": self.config.model_dump(mode="json"),
             "look_back": self.look_back,
-            "frame_size": size,
+            "frame_sizes": [list(size) for size in self.frame_sizes],
         }
         return weights | {f"array.{key}": value for key, value in arrays.items()}, metadata
 
@@ -159,17 +163,31 @@ class NetworkPredictor(Predictor):
         WeightsError
             If it is missing or damaged, or a checkpoint without any epoch.
         """
-        arrays, metadata = read_weights(path)
-        if "config" not in metadata:
-            arrays, metadata = best_of(arrays, metadata)
+        return cls.unpacked(path, *read_best(path))
+
+    @classmethod
+    def unpacked(cls, path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> Self:
+        """Make a predictor of what `packed` gave; `path` is where it lay."""
         try:
-            size = metadata["frame_size"]
+            sizes = tuple((height, width) for height, width in metadata["frame_sizes"])
             config = TrialConfig.model_validate_json(json.dumps(metadata["config"]))
-            predictor = cls(config, metadata["look_back"], None if size is None else (size[0], size[1]))
+            predictor = cls(config, metadata["look_back"], sizes)
             predictor.network.load_state_dict(to_tensors(below(arrays, "network.")))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsError(f"no usable weights at {path} ({str(error).splitlines()[0]})") from error
         return predictor
+
+
+def read_best(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """What lies in a file of a trial's best weights, or in a checkpoint of its best epoch.
+
+    Raises
+    ------
+    WeightsError
+        If it is missing or damaged.
+    """
+    arrays, metadata = read_weights(path)
+    return (arrays, metadata) if "config" in metadata else best_of(arrays, metadata)
 
 
 def to_arrays(tensors: Mapping[str, Tensor]) -> Arrays:

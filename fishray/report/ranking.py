@@ -3,7 +3,7 @@
 Trials are ordered by validation alone. The test split is read here, after every choice is made, and changes none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -48,6 +48,8 @@ class Row:
     """Best value of the sweep's metric over the epochs."""
     validation_auc: float | None
     """At the best epoch."""
+    folds: tuple[float, ...]
+    """The sweep's metric in each fold at the best epoch, of which `validation` is the mean; empty without folds."""
     best_epoch: int | None
     collapsed: bool
     test: Estimate | None
@@ -98,6 +100,8 @@ class Ranking:
     """Trials of the whole sweep, also those that have not begun."""
     fingerprint: str
     fishray: str
+    folds: tuple[str, ...]
+    """Recordings that each fold holds out; empty where there are none."""
     cost: Cost
     rows: tuple[Row, ...]
     test: HeldOut | None
@@ -155,13 +159,14 @@ def rank(run: Run) -> Ranking:
         trials=sum(family.trials for family in sweep.families.values()),
         fingerprint=str(provenance["fingerprint"]),
         fishray=str(provenance["fishray"]),
+        folds=tuple(state.facts.get("folds", ())),
         cost=training_cost(state, sweep),
         rows=rows,
         test=held_out,
         verdicts=() if unfit else _verdicts(leaders, str(held_out)),
         no_verdict=unfit or ("" if leaders else "no trial has scores on test"),
         published=_published(predictions, leaders, test) if predictions else (),
-        warnings=(*_warnings(rows, sweep.search.metric), *_unscored(state)),
+        warnings=(*_warnings(rows, sweep.search.metric), *_unscored(state), *state.facts.get("notes", ())),
     )
 
 
@@ -267,7 +272,8 @@ def _rows(
         if name in state.trials:
             rows.append(Row(**common, **_trial_fields(state.trials[name], sweep)))
         else:
-            rows.append(Row(**common, **_baseline_fields(state.baselines[name])))
+            folds = _of_folds(state.baseline_folds[name], metric)
+            rows.append(Row(**common, **_baseline_fields(state.baselines[name]), folds=folds))
     return tuple(rows)
 
 
@@ -285,9 +291,15 @@ def _trial_fields(trial: TrialState, sweep: Sweep) -> dict[str, Any]:
         "status": trial.status,
         "reason": trial.reason,
         "validation_auc": best["validation_auc"] if best else None,
+        "folds": _of_folds(best.get("folds", []) if best else [], sweep.search.metric),
         "best_epoch": trial.best_epoch,
         "collapsed": trial.collapsed,
     }
+
+
+def _of_folds(folds: Iterable[Mapping[str, float]], metric: str) -> tuple[float, ...]:
+    """A metric in each fold."""
+    return tuple(scores[metric.removeprefix("validation_")] for scores in folds)
 
 
 def _baseline_fields(scores: Mapping[str, float]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fishray.evaluation.bootstrap import Estimate
 from fishray.report.columns import BASELINE, BEST, OVER, Column, align, needed_width
+from fishray.report.folds import fold_table, mean_and_spread
 from fishray.report.ranking import Published, Ranking, Row
 from fishray.report.wording import PERSISTENCE, cpu_time, pack, plural, settings_text, signed, stop_reason
 
@@ -50,7 +51,7 @@ def print_json(ranking: Ranking, console: Console) -> None:
 
 def print_csv(ranking: Ranking, console: Console) -> None:
     """Print the ranking as CSV, one row for each predictor; a setting that a family does not vary is left empty."""
-    records = [_csv_record(row, ranking.metric) for row in ranking.rows]
+    records = [_csv_record(row, ranking) for row in ranking.rows]
     fields = sorted(dict.fromkeys(name for record in records for name in record), key=_is_setting)
     text = io.StringIO()
     writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
@@ -63,6 +64,9 @@ def _report(ranking: Ranking, width: int, show_all: bool) -> Iterator[Text]:
     for line in pack(_facts(ranking), width):
         yield Text(line, style="bold" if line.startswith(ranking.name) else "")
     yield from _table(ranking, width, show_all)
+    if folds := fold_table(ranking, width):
+        yield Text()
+        yield from folds
     yield Text()
     yield from _verdict(ranking, width)
     for warning in ranking.warnings:
@@ -100,6 +104,7 @@ def _facts(ranking: Ranking) -> list[str]:
         ranking.name,
         f"{ranking.status} {when:%Y-%m-%d %H:%M}",
         f"seed {ranking.seed}",
+        *([plural(len(ranking.folds), "fold")] if ranking.folds else []),
         f"{trials}, {spent}" + (f" (full training would have been {full})" if saved else ""),
         f"data {_short(ranking.fingerprint)}",
     ]
@@ -138,7 +143,7 @@ def _columns(rows: Sequence[Row], ranking: Ranking, width: int) -> list[Column]:
         ]
         settings = Column("settings", [_settings(row) for row in rows], least=LEAST_SETTINGS if compact else None)
         epochs = Column("epochs", [_epochs(row) for row in rows])
-        validation = Column(heading, [_number(row.validation) for row in rows], "right")
+        validation = Column(heading, [mean_and_spread(row) for row in rows], "right")
         test, over = _test_columns(rows, stopped=False) if ranking.test else ([], [])
         stopped = _test_columns(rows, stopped=True)[0] if ranking.test else [epochs]
         layouts = [[*fixed, settings, epochs, validation, *test, *over]]
@@ -260,10 +265,6 @@ def _published_cells(column: Published) -> list[str]:
     ]
 
 
-def _number(value: float | None) -> str:
-    return NONE if value is None else f"{value:.3f}"
-
-
 def _estimate(estimate: Estimate) -> str:
     interval = "" if estimate.low is None else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
     return f"{estimate.value:.3f}{interval}"
@@ -277,12 +278,13 @@ def _difference(estimate: Estimate | None) -> str:
     return f"{signed(estimate.value)} [{signed(estimate.low)}, {signed(estimate.high)}]"
 
 
-def _csv_record(row: Row, metric: str) -> dict[str, Any]:
+def _csv_record(row: Row, ranking: Ranking) -> dict[str, Any]:
     record: dict[str, Any] = {
         name: getattr(row, name)
         for name in ("rank", "predictor", "kind", "model", "family", "epochs", "max_epochs", "status")
     }
-    record |= {"reason": " ".join(row.reason.split()), metric: row.validation}
+    record |= {"reason": " ".join(row.reason.split()), ranking.metric: row.validation}
+    record |= {f"fold.{title}": value for title, value in zip(ranking.folds, row.folds, strict=False)}
     record |= {"best_epoch": row.best_epoch, "collapsed": row.collapsed}
     record |= _csv_estimate("test_auc", row.test)
     for baseline, difference in row.over.items():

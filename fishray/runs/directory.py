@@ -17,8 +17,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 import fishray
+from fishray.config.data import SPLITS
 from fishray.config.loader import dump_sweep, nearest
-from fishray.config.sweep import SPLITS, Sweep
+from fishray.config.sweep import Sweep
 from fishray.errors import RunError, WeightsError
 from fishray.files import previous, storage_errors, sync, written_aside
 from fishray.runs.journal import Journal

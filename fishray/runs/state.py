@@ -73,6 +73,8 @@ class RunState:
     updated_s: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    baseline_folds: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    """Their scores in each fold, where there are folds."""
     trials: dict[str, TrialState] = field(default_factory=dict)
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The latest of each worker of a cluster: its state, the reason, its node."""
@@ -127,6 +129,7 @@ class RunState:
 
     def _on_baseline(self, record: Mapping[str, Any]) -> None:
         self.baselines[record["name"]] = dict(record["scores"])
+        self.baseline_folds[record["name"]] = list(record.get("folds", []))
         self.last = f"{record['name']} scored on validation"
 
     def _on_trial(self, record: Mapping[str, Any]) -> None:

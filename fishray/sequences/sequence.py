@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +47,38 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Sequences:
-    """All splits of a sweep's data."""
+    """The data of a sweep, or of one fold of it.
+
+    Of a sweep with folds, validation is that of all folds, one after the other: every frame that is not in test once,
+    labelled by the rule of the fold that it is held out from. Train is what the folds are made of.
+    """
 
     train: tuple[Sequence, ...]
     validation: tuple[Sequence, ...]
     test: tuple[Sequence, ...] = ()
+    range_threshold: float | None = None
+    """Of the rule that labelled them, where it is one."""
+    title: str = ""
+    """What tells a fold from the others."""
+    parts: tuple["Sequences", ...] = ()
+    """The folds; empty where there are none."""
+
+    @classmethod
+    def of_folds(cls, folds: tuple["Sequences", ...], test: tuple[Sequence, ...]) -> Self:
+        """Put the folds of a sweep together, and its test split beside them."""
+        held_out = tuple(sequence for fold in folds for sequence in fold.validation)
+        return cls(held_out, held_out, test, parts=folds)
+
+    @property
+    def folds(self) -> tuple["Sequences", ...]:
+        """Train and validation of each network of a trial: without folds, these."""
+        return self.parts or (self,)
+
+    @property
+    def splits(self) -> dict[str, tuple[Sequence, ...]]:
+        """The splits that are there; those of folds are both train and validation, and stand once."""
+        names = ("validation", "test") if self.parts else ("train", "validation", "test")
+        return {name: sequences for name in names if (sequences := self.split(name))}
 
     @property
     def recordings(self) -> tuple[str, ...]:

@@ -1,33 +1,46 @@
 """Splits of recordings into sequences, their labels and their valid frames."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Sequence as Ordered
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fishray.config.sweep import SPLITS, DataSettings, LabelSettings, Split
-from fishray.errors import LabelError, RecordingError, StoreError
+from fishray.config.data import DataSettings
+from fishray.config.sweep import LabelSettings
+from fishray.errors import LabelError, RecordingError, SettingError
+from fishray.sequences.pieces import Fold, Piece, cut
 from fishray.sequences.sequence import Sequence, Sequences, valid_labels
 from fishray.signals.targets import burst_labels, horizon_ranges
-from fishray.store import Recording, Store
+from fishray.store import Recording
 
 ACTIVE_SHARE = 0.69
 """Share of horizons whose range reaches the published threshold in the published train split."""
+
+RATES_ALIKE = 1.01
+"""Frame rates that differ by less are one: 29.97 and 30 fps."""
 
 ReadFrames = Callable[[Recording], NDArray[np.uint8]]
 
 
 def load_sequences(
-    store: Store, data: DataSettings, labels: LabelSettings, read_frames: ReadFrames | None = None
+    recordings: Collection[Recording],
+    data: DataSettings,
+    labels: LabelSettings,
+    read_frames: ReadFrames | None = None,
 ) -> Sequences:
-    """Cut the chosen recordings into splits and label every frame.
+    """Cut recordings into splits or folds and label every frame.
+
+    A threshold of the rule that is taken from the data is taken from train: each fold has its own, from its own train,
+    by which its validation is labelled too; test is labelled by that of everything that any fold trains on.
 
     Parameters
     ----------
-    store
-        An open store.
+    recordings
+        The chosen ones (`find_recordings`).
     data, labels
-        Which recordings, how they are split, and the rule of the labels.
+        How they are split, and the rule of the labels.
     read_frames
         Gives all frames (T, H, W) of a recording; without it sequences carry speed alone.
 
@@ -38,54 +51,49 @@ def load_sequences(
     LabelError
         For a split with no positive or no negative valid frame.
     StoreError
-        For a recording that is not in the store, or a store without any whole one.
+        For a name in the split that no recording has.
+    SettingError
+        For splits that overlap, too many folds, or a horizon in frames for recordings of different frame rates.
     """
-    recordings = {name: store.recording(name) for name in _chosen(store, data)}
-    if not recordings:
-        raise StoreError(
-            f"{store.path} holds no whole recording; ingest one: fishray ingest VIDEO --store {store.path}"
+    folds, test = cut(recordings, data.split)
+    placed = [*_placed(folds), *(("test", piece) for piece in test)]
+    for split, piece in placed:
+        _check_length(piece, split, data.look_back, labels)
+    used = tuple(dict.fromkeys(piece.recording for _, piece in placed))
+    _refuse_unlike_horizons(used, labels)
+    frames = {recording.name: read_frames(recording) for recording in used} if read_frames else {}
+
+    def label(pieces: Ordered[Piece], threshold: float, split: str) -> tuple[Sequence, ...]:
+        sequences = tuple(
+            _cut(piece, data.look_back, labels, threshold, frames.get(piece.recording.name)) for piece in pieces
         )
-    pieces = {
-        split: [(recordings[name], *_bounds(recordings[name], data.split, split)) for name in names]
-        for split, names in _members(data.split, tuple(recordings)).items()
-    }
-    for split, members in pieces.items():
-        for recording, start, stop in members:
-            _check_length(recording, split, stop - start, data.look_back, labels)
-    threshold = _range_threshold(pieces["train"], labels)
-    loaded: dict[str, tuple[Sequence, ...]] = {}
-    all_frames = {name: read_frames(recording) for name, recording in recordings.items()} if read_frames else {}
-    for split, members in pieces.items():
-        loaded[split] = tuple(
-            _cut(recording, start, stop, data.look_back, labels, threshold, all_frames.get(recording.name))
-            for recording, start, stop in members
-        )
-        _check_classes(split, loaded[split], threshold)
-    return Sequences(**loaded)
+        _check_classes(split, sequences, threshold)
+        return sequences
+
+    def load(fold: Fold) -> Sequences:
+        threshold = _range_threshold(fold.train, labels)
+        whose = f"of the fold that holds out {fold.title}" if fold.title else "split"
+        train = label(fold.train, threshold, f"train {whose}")
+        validation = label(fold.validation, threshold, f"validation {whose}")
+        return Sequences(train, validation, range_threshold=threshold, title=fold.title)
+
+    loaded = tuple(load(fold) for fold in folds)
+    trained_on = tuple(dict.fromkeys(piece for fold in folds for piece in fold.train))
+    kept_apart = label(test, _range_threshold(trained_on, labels), "test split") if test else ()
+    if len(loaded) > 1:
+        return Sequences.of_folds(loaded, kept_apart)
+    return replace(loaded[0], test=kept_apart)
 
 
-def _chosen(store: Store, data: DataSettings) -> tuple[str, ...]:
-    if data.split.by_recording:
-        return tuple(name for names in data.split.parts.values() for name in names)
-    return data.recordings or store.names
+def _placed(folds: Iterable[Fold]) -> Iterator[tuple[str, Piece]]:
+    """Every piece of every fold, with its split."""
+    for fold in folds:
+        yield from (("train", piece) for piece in fold.train)
+        yield from (("validation", piece) for piece in fold.validation)
 
 
-def _members(split: Split, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Recordings of each split."""
-    return {part: value if split.by_recording else names for part, value in split.parts.items()}
-
-
-def _bounds(recording: Recording, split: Split, part: str) -> tuple[int, int]:
-    """First frame and end of a split's piece of a recording."""
-    if split.by_recording:
-        return 0, recording.frame_count
-    shares = split.parts
-    before = sum(shares[name] for name in SPLITS[: SPLITS.index(part)] if name in shares)
-    start, stop = round(before * recording.frame_count), round((before + shares[part]) * recording.frame_count)
-    return start, stop
-
-
-def _check_length(recording: Recording, split: str, frames: int, look_back: int, labels: LabelSettings) -> None:
+def _check_length(piece: Piece, split: str, look_back: int, labels: LabelSettings) -> None:
+    recording, frames = piece.recording, piece.stop - piece.start
     horizon = labels.horizon_frames(recording.fps)
     needed = look_back + horizon + 1
     if frames < needed:
@@ -95,7 +103,20 @@ def _check_length(recording: Recording, split: str, frames: int, look_back: int,
         )
 
 
-def _range_threshold(train: list[tuple[Recording, int, int]], labels: LabelSettings) -> float:
+def _refuse_unlike_horizons(recordings: Collection[Recording], labels: LabelSettings) -> None:
+    """Refuse a horizon in frames where it would be another time in each recording."""
+    rates = [recording.fps for recording in recordings]
+    slow, fast = min(rates), max(rates)
+    if labels.horizon_s is None and fast > RATES_ALIKE * slow:
+        frames = labels.horizon_frames(slow)
+        raise SettingError(
+            f"labels.horizon: {frames} frames are {frames / fast:.3g} s at {fast:g} fps and {frames / slow:.3g} s at "
+            f"{slow:g} fps, and the sweep has recordings of both; state it in seconds, in place of horizon: "
+            f"labels: {{horizon_s: {frames / fast:.3g}}}"
+        )
+
+
+def _range_threshold(train: Ordered[tuple[Recording, int, int]], labels: LabelSettings) -> float:
     """The threshold c of the rule; ``auto`` makes as many horizons of train active as in the published recording."""
     if labels.range_threshold != "auto":
         return float(labels.range_threshold)
@@ -107,18 +128,13 @@ def _range_threshold(train: list[tuple[Recording, int, int]], labels: LabelSetti
 
 
 def _cut(
-    recording: Recording,
-    start: int,
-    stop: int,
-    look_back: int,
-    labels: LabelSettings,
-    threshold: float,
-    frames: NDArray[np.uint8] | None,
+    piece: Piece, look_back: int, labels: LabelSettings, threshold: float, frames: NDArray[np.uint8] | None
 ) -> Sequence:
+    recording, start, stop = piece
     speed = recording.speed[start : stop - 1]
     label = burst_labels(speed, labels.horizon_frames(recording.fps), labels.low_fraction, threshold)
-    piece = None if frames is None else frames[start:stop]
-    return Sequence(recording.name, start, recording.fps, speed, label, piece, look_back)
+    shown = None if frames is None else frames[start:stop]
+    return Sequence(recording.name, start, recording.fps, speed, label, shown, look_back)
 
 
 def _check_classes(split: str, sequences: tuple[Sequence, ...], threshold: float) -> None:
@@ -126,6 +142,6 @@ def _check_classes(split: str, sequences: tuple[Sequence, ...], threshold: float
     if not (found == 1).any() or not (found == 0).any():
         kind, fix = ("positive", "lower") if not (found == 1).any() else ("negative", "raise")
         raise LabelError(
-            f"the {split} split has no {kind} label among {len(found)} valid frames at range_threshold "
+            f"the {split} has no {kind} label among {len(found)} valid frames at range_threshold "
             f"{threshold:.2g}; {fix} labels.range_threshold or choose another split"
         )

@@ -147,19 +147,23 @@ class Store:
         return Recording(name, self._groups[name])
 
     def fingerprint(self, names: Iterable[str]) -> str:
-        """SHA-256 over what the chosen recordings hold and came from, as hexadecimal digits.
+        """Fingerprint of the recordings of these names; see `fingerprint`."""
+        return fingerprint([self.recording(name) for name in set(names)])
 
-        It depends neither on the path of the store nor on the order of the names.
-        """
-        contents = []
-        for name in sorted(set(names)):
-            recording = self.recording(name)
-            content = {key: recording.attributes.get(key) for key in ("source_sha256", "settings")}
-            content |= {"name": name, "fps": recording.fps, "frame_size": recording.frame_size}
-            speed = recording.speed.astype("<f8")
-            content |= {"speeds": len(speed), "speed_sha256": hashlib.sha256(speed.tobytes()).hexdigest()}
-            contents.append(content)
-        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+def fingerprint(recordings: Iterable[Recording]) -> str:
+    """SHA-256 over what recordings hold and came from, as hexadecimal digits.
+
+    It depends neither on the paths of their stores nor on their order.
+    """
+    contents = []
+    for recording in sorted(recordings, key=lambda recording: recording.name):
+        content = {key: recording.attributes.get(key) for key in ("source_sha256", "settings")}
+        content |= {"name": recording.name, "fps": recording.fps, "frame_size": recording.frame_size}
+        speed = recording.speed.astype("<f8")
+        content |= {"speeds": len(speed), "speed_sha256": hashlib.sha256(speed.tobytes()).hexdigest()}
+        contents.append(content)
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
 def open_store(path: Path) -> Store:

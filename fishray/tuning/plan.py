@@ -19,8 +19,9 @@ class FamilyPlan:
     model: str
     trials: int
     parameters: tuple[int, int]
-    """Fewest and most weights of a trial, of those trials whose settings depend on no result."""
+    """Fewest and most weights of a network, of those trials whose settings depend on no result."""
     steps_per_epoch: tuple[int, int]
+    """Over all folds."""
     cpus: int
     gpus: float
     at_once: int
@@ -36,6 +37,8 @@ class Plan:
     node: Node
     recordings: tuple[str, ...]
     fingerprint: str
+    folds: tuple[str, ...]
+    """Recordings that each fold holds out; empty where there are none."""
     families: tuple[FamilyPlan, ...]
     valid_frames: dict[str, tuple[int, float]]
     """Valid frames and share of positives by split."""
@@ -45,25 +48,27 @@ def describe(prepared: Prepared) -> Plan:
     """Draw every trial that depends on no result and build its network once, to say what would run."""
     sweep, sequences = prepared.sweep, prepared.sequences
     searcher = make_searcher(sweep)
-    labels = {split: valid_labels(sequences.split(split)) for split in sweep.data.split.parts}
+    labels = {split: valid_labels(pieces) for split, pieces in sequences.splits.items()}
     return Plan(
         sweep=sweep,
         node=prepared.node,
         recordings=tuple(recording.name for recording in prepared.recordings),
         fingerprint=prepared.fingerprint,
-        families=tuple(_family(searcher, name, prepared.node) for name in sweep.families),
+        folds=tuple(fold.title for fold in sequences.parts),
+        families=tuple(_family(searcher, name, prepared) for name in sweep.families),
         valid_frames={split: (len(label), float(label.mean())) for split, label in labels.items()},
     )
 
 
-def _family(searcher: Searcher, name: str, node: Node) -> FamilyPlan:
-    family = searcher.sweep.families[name]
+def _family(searcher: Searcher, name: str, prepared: Prepared) -> FamilyPlan:
+    family, node = searcher.sweep.families[name], prepared.node
+    folds = len(prepared.sequences.folds)
     trials = searcher.foreseen(name)
     sizes = [
         sum(weight.numel() for weight in build_network(settings).parameters())
         for settings in {trial.settings.model_dump_json(): trial.settings for trial in trials}.values()
     ]
-    steps = [trial.settings.steps_per_epoch for trial in trials]
+    steps = [folds * trial.settings.steps_per_epoch for trial in trials]
     cpus, gpus = family.resources.cpus, gpu_share(family.resources, len(node.gpu_names))
     return FamilyPlan(
         name=name,

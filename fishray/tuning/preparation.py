@@ -3,7 +3,7 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from fishray.ingest.writing import ingest
 from fishray.predictors.baselines import Algorithm
 from fishray.runs.lease import Holder
 from fishray.sequences import Sequences
-from fishray.sequences.splits import load_sequences
+from fishray.sequences.recordings import find_recordings
+from fishray.sequences.splits import RATES_ALIKE, load_sequences
 from fishray.simulate import simulate
-from fishray.store import Recording, Store, annotate, open_store
+from fishray.store import Recording, Store, annotate, fingerprint, open_store
 from fishray.trackers import check_trackers
 from fishray.tuning.node import Node, check_resources, this_node
 from fishray.tuning.searchers import check_searcher, check_warm_start
@@ -43,6 +44,8 @@ class Prepared:
     fingerprint: str
     sequences: Sequences
     """Speed alone."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of its data, in words."""
 
 
 def prepare(sweep: Sweep, on_progress: OnProgress, drawn: Collection[str] = (), node: Node | None = None) -> Prepared:
@@ -67,21 +70,22 @@ def prepare(sweep: Sweep, on_progress: OnProgress, drawn: Collection[str] = (), 
     if not sweep.families.keys() <= set(drawn):
         check_warm_start(sweep)
     _refuse_short_look_back(sweep)
-    store = prepare_store(sweep, on_progress)
-    sequences = load_sequences(store, sweep.data, sweep.labels)
-    recordings = tuple(store.recording(name) for name in sequences.recordings)
+    prepare_store(sweep, on_progress)
+    found = find_recordings(sweep.data)
+    sequences = load_sequences(found, sweep.data, sweep.labels)
+    recordings = tuple(recording for recording in found if recording.name in sequences.recordings)
     _refuse_missing_frames(sweep, recordings)
-    return Prepared(sweep, node, recordings, store.fingerprint(sequences.recordings), sequences)
+    notes = (*_on_rates(recordings), *_on_thresholds(sweep, sequences))
+    return Prepared(sweep, node, recordings, fingerprint(recordings), sequences, notes)
 
 
-def prepare_store(sweep: Sweep, on_progress: OnProgress) -> Store:
-    """Open the sweep's store; make it from a simulated tank first if it is missing and the sweep says so."""
+def prepare_store(sweep: Sweep, on_progress: OnProgress) -> None:
+    """Make the sweep's store from a simulated tank if it is missing and the sweep says so."""
     data = sweep.data
     if data.simulate and data.store.exists():
         _refuse_another_tank(open_store(data.store), data.simulate)
     elif data.simulate:
         _make_tank(data.store, data.simulate, on_progress)
-    return open_store(data.store)
 
 
 def _make_tank(path: Path, settings: TankSettings, on_progress: OnProgress) -> None:
@@ -138,3 +142,21 @@ def _refuse_missing_frames(sweep: Sweep, recordings: tuple[Recording, ...]) -> N
                 f"{recording.name} holds speed alone, but {', '.join(reading)} reads frames; ingest its video, or "
                 f"leave the family out"
             )
+
+
+def _on_rates(recordings: Collection[Recording]) -> Iterator[str]:
+    rates = sorted({recording.fps for recording in recordings})
+    if rates[-1] > RATES_ALIKE * rates[0]:
+        yield (
+            f"recordings of {' and '.join(f'{rate:g}' for rate in rates)} fps: look_back, steps and speeds count "
+            f"frames, which are not the same time in each; better ingest all at one rate"
+        )
+
+
+def _on_thresholds(sweep: Sweep, sequences: Sequences) -> Iterator[str]:
+    thresholds = [fold.range_threshold for fold in sequences.parts if fold.range_threshold is not None]
+    if thresholds and sweep.labels.range_threshold == "auto":
+        yield (
+            f"range_threshold auto: each fold has its own, from its own train ({min(thresholds):.2g} to "
+            f"{max(thresholds):.2g}), so that labels differ a little from fold to fold"
+        )

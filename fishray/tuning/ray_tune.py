@@ -180,8 +180,10 @@ class Desk:
         if "failed" in result:
             self._driver.failed(name, attempt, result["failed"], result["traceback"])
             return False
-        granted = {key: trial.config[key] for key in ("cpus", "gpus")}
-        goes_on = self._driver.result(name, attempt, {**granted, **{key: result[key] for key in RESULT_FIELDS}})
+        written = {key: trial.config[key] for key in ("cpus", "gpus")} | {key: result[key] for key in RESULT_FIELDS}
+        if result.get("folds"):
+            written["folds"] = result["folds"]
+        goes_on = self._driver.result(name, attempt, written)
         if goes_on and result["leaves"]:
             self._driver.left(name, attempt, f"another epoch would not fit before {result['host']} ends")
             self._crew.release(trial.config["worker"])

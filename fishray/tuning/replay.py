@@ -11,8 +11,9 @@ from fishray.errors import RunError
 from fishray.runs import Run, TrialState
 from fishray.runs.directory import provenance
 from fishray.sequences import Sequences
+from fishray.sequences.recordings import find_recordings
 from fishray.sequences.splits import load_sequences
-from fishray.store import open_store
+from fishray.store import fingerprint
 from fishray.training import Score, Trainer, choose_device
 from fishray.tuning.node import gpu_share, this_node
 from fishray.tuning.single import with_data
@@ -148,14 +149,15 @@ def _refuse_taken_over(run: Run, trial: TrialState) -> None:
 
 
 def _refuse_other_data(run: Run, sweep: Sweep, begun_on: str) -> None:
-    store = open_store(sweep.data.store)
-    sequences = load_sequences(store, sweep.data, sweep.labels)  # speed alone: no frame is decoded for this
-    here = store.fingerprint(sequences.recordings)
+    recordings = find_recordings(sweep.data)
+    used = load_sequences(recordings, sweep.data, sweep.labels).recordings  # speed alone: no frame is decoded for this
+    here = fingerprint([recording for recording in recordings if recording.name in used])
     if here != begun_on:
+        places = ", ".join(map(str, sweep.data.stores))
         raise RunError(
-            f"{sweep.data.store} holds other data than {run.path} was begun on:\n"
+            f"{places} holds other data than {run.path} was begun on:\n"
             f"  data fingerprint  {begun_on} → {here}\n"
-            f"no score would compare; put the data of then at {sweep.data.store}"
+            f"no score would compare; put the data of then at {places}"
         )
 
 

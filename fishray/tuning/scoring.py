@@ -1,5 +1,6 @@
 """The end of a sweep: keep what every ranked predictor gave on validation, and score leaders and baselines on test."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
 from fishray.errors import WeightsError
-from fishray.evaluation.scoring import gather, predict_split
+from fishray.evaluation.scoring import gather, predict_apart, predict_held_out, predict_split
 from fishray.predictors.baselines import Baseline
 from fishray.runs import Run, RunState, TrialState
 from fishray.tuning.crew import LOOK_EVERY_S, Crew
@@ -19,20 +20,26 @@ from fishray.tuning.preparation import Prepared
 from fishray.tuning.recorder import Recorder
 from fishray.tuning.trainable import Host, limit_gpu_memory, trial_arguments
 
+Baselines = Mapping[str, Sequence[Baseline]]
+"""By name, one for each fold."""
+
 
 def score_on_test(
-    prepared: Prepared, run: Run, state: RunState, baselines: dict[str, Baseline], record: Recorder, crew: Crew
+    prepared: Prepared, run: Run, state: RunState, baselines: Baselines, record: Recorder, crew: Crew
 ) -> None:
-    """Keep every ranked predictor's validation predictions, and score leaders and baselines on test."""
+    """Keep every ranked predictor's validation predictions, and score leaders and baselines on test.
+
+    Of folds, each validation frame is judged by what was made without its recording, and test by the mean over all.
+    """
     sweep, sequences = prepared.sweep, prepared.sequences
     kept = _validation_probabilities(run, state.ranked(sweep.search.metric))
-    kept |= {name: predict_split(baseline, sequences.validation) for name, baseline in baselines.items()}
+    kept |= {name: np.concatenate(predict_held_out(fitted, sequences)) for name, fitted in baselines.items()}
     splits = {"validation": gather(sequences.validation, kept)}
     if sequences.test:
         leaders = [trial.config for trial in state.leaders(sweep.search.metric, sweep.report.leaders)]
         record("scoring", what=f"{len(leaders)} leaders and {len(baselines)} baselines on test")
         found = _predict_test(sweep, run, leaders, prepared.node, record, crew)
-        found |= {name: predict_split(baseline, sequences.test) for name, baseline in baselines.items()}
+        found |= {name: predict_apart(fitted, sequences.test) for name, fitted in baselines.items()}
         splits["test"] = gather(sequences.test, found)
     run.write_predictions(splits)
 
@@ -79,13 +86,13 @@ def _predict_test(
 
 
 def _predict_leader(config: dict[str, Any]) -> NDArray[np.float64]:
-    from fishray.predictors.network import NetworkPredictor
+    from fishray.predictors.folded import load_trained
     from fishray.training import choose_device
 
     run = Run(Path(config["run"]))
     host = Host(run, config["cpus"])
-    predictor = NetworkPredictor.load(run.best_path(config["trial"]["id"]))
-    predictor.network.to(choose_device(config["gpus"]))
+    predictor = load_trained(run.best_path(config["trial"]["id"]))
+    predictor.to(choose_device(config["gpus"]))
     limit_gpu_memory(config["gpus"])
     data = host.data(frames=isinstance(predictor.settings, ConvLstmSettings))
     try:

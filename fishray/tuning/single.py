@@ -16,8 +16,8 @@ from fishray.config.trial import MODELS, TrialConfig
 from fishray.errors import SettingError
 from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
+from fishray.sequences.recordings import find_recordings
 from fishray.sequences.splits import load_sequences
-from fishray.store import open_store
 from fishray.training import Report, Score, Trainer, choose_device, fit
 from fishray.tuning.node import gpu_share, this_node
 from fishray.tuning.space import draw_trial
@@ -73,7 +73,7 @@ def overfit_one(sweep: Sweep, config: TrialConfig, clips: int, report: Callable[
     plain = {"augment": "none", "dropout": 0.0, "weight_decay": 0.0, "class_weight": 0.0}
     config = config.model_copy(update={"settings": config.settings.model_copy(update=plain)})
     device = _granted(sweep, config)
-    return with_data(sweep, config, lambda data: Trainer(config, data, device).overfit(clips, report))
+    return with_data(sweep, config, lambda data: Trainer(config, data.folds[0], device).overfit(clips, report))
 
 
 def with_data(sweep: Sweep, config: TrialConfig, use: Callable[[Sequences], Result]) -> Result:
@@ -82,7 +82,7 @@ def with_data(sweep: Sweep, config: TrialConfig, use: Callable[[Sequences], Resu
     cache = FrameCache(f"train-{secrets.token_hex(4)}") if reads_frames else None
     with cache or nullcontext():
         read = cache.frames if cache else None
-        return use(load_sequences(open_store(sweep.data.store), sweep.data, sweep.labels, read))
+        return use(load_sequences(find_recordings(sweep.data), sweep.data, sweep.labels, read))
 
 
 def _granted(sweep: Sweep, config: TrialConfig) -> torch.device:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from fishray.errors import ResourceError, RunError, StorageError
-from fishray.evaluation.metrics import scores
-from fishray.evaluation.scoring import predict_split
+from fishray.evaluation.metrics import mean_scores, scores
+from fishray.evaluation.scoring import predict_held_out
 from fishray.files import umask
-from fishray.predictors.baselines import BASELINES, Baseline
+from fishray.predictors.baselines import BASELINES
 from fishray.runs import Run, leased
 from fishray.runs.directory import SWEEP, UMASKS, provenance
 from fishray.runs.state import GOING_ON
@@ -28,7 +28,7 @@ from fishray.tuning.node import trials_at_once
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.ray_tune import train_all
 from fishray.tuning.recorder import OnEvent, Recorder
-from fishray.tuning.scoring import score_on_test
+from fishray.tuning.scoring import Baselines, score_on_test
 from fishray.tuning.seats import Seats
 from fishray.tuning.trainable import attempt_arguments, cache_key
 from hpc.cluster import Cluster, OneMachine
@@ -87,7 +87,8 @@ def run_sweep(
         record.watchers.extend(watchers)
         with _early_end_recorded(driver, record, interruption):
             driver.begin(_facts(prepared, command))
-            baselines = {name: fit(prepared.sequences.train) for name, fit in BASELINES.items()}
+            folds = prepared.sequences.folds
+            baselines = {name: [fit(fold.train) for fold in folds] for name, fit in BASELINES.items()}
             _score_baselines(baselines, prepared.sequences, driver, record)
             driver.draw_planned()
             _train_and_score(prepared, run, driver, baselines, record, interruption, cluster)
@@ -126,7 +127,7 @@ def _train_and_score(
     prepared: Prepared,
     run: Run,
     driver: Driver,
-    baselines: dict[str, Baseline],
+    baselines: Baselines,
     record: Recorder,
     interruption: Interruption,
     cluster: Cluster,
@@ -164,16 +165,18 @@ def _stopped_by(interruption: Interruption) -> str:
 def _facts(prepared: Prepared, command: str) -> dict[str, Any]:
     """What views say about data and machine, and what may matter to whoever goes on."""
     sweep, sequences, node, recordings = prepared.sweep, prepared.sequences, prepared.node, prepared.recordings
-    labels = {split: valid_labels(sequences.split(split)) for split in sweep.data.split.parts}
+    labels = {split: valid_labels(pieces) for split, pieces in sequences.splits.items()}
     made_with = provenance(prepared.fingerprint)
     return {
         "name": sweep.name,
         "seed": sweep.seed,
-        "store": sweep.data.store.name,
+        "store": ", ".join(store.name for store in sweep.data.stores),
         "recordings": [{"name": r.name, "fps": r.fps, "frames": r.frame_count} for r in recordings],
         "duration_s": sum(r.frame_count / r.fps for r in recordings),
         "positives": float(np.concatenate(list(labels.values())).mean()),
         "valid_frames": {split: len(label) for split, label in labels.items()},
+        "folds": [fold.title for fold in sequences.parts],
+        "notes": list(prepared.notes),
         "cpus": node.cpus,
         "usable_cpus": max(
             trials_at_once(each.resources, node) * each.resources.cpus for each in sweep.families.values()
@@ -188,8 +191,9 @@ def _facts(prepared: Prepared, command: str) -> dict[str, Any]:
     }
 
 
-def _score_baselines(baselines: dict[str, Baseline], sequences: Sequences, driver: Driver, record: Recorder) -> None:
-    label = valid_labels(sequences.validation)
-    for name, baseline in baselines.items():
+def _score_baselines(baselines: Baselines, data: Sequences, driver: Driver, record: Recorder) -> None:
+    for name, fitted in baselines.items():
         if name not in driver.state.baselines:
-            record("baseline", name=name, scores=scores(label, predict_split(baseline, sequences.validation)))
+            found = zip(data.folds, predict_held_out(fitted, data), strict=True)
+            folds = [scores(valid_labels(fold.validation), probability) for fold, probability in found]
+            record("baseline", name=name, scores=mean_scores(folds), **({"folds": folds} if data.parts else {}))

@@ -24,8 +24,8 @@ from fishray.runs.directory import UMASKS
 from fishray.runs.lease import check_generation
 from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
+from fishray.sequences.recordings import find_recordings
 from fishray.sequences.splits import load_sequences
-from fishray.store import open_store
 from fishray.tuning.driver import EPOCH_MARGIN, Attempt
 from fishray.tuning.node import Node, gpu_share
 from hpc.settings import NODE_END
@@ -64,8 +64,8 @@ class Host:
             read = None
             if frames:
                 read = self._resources.enter_context(FrameCache(cache_key(self.run))).frames
-            store = open_store(self.sweep.data.store)
-            self._data[frames] = load_sequences(store, self.sweep.data, self.sweep.labels, read)
+            data = self.sweep.data
+            self._data[frames] = load_sequences(find_recordings(data), data, self.sweep.labels, read)
         return self._data[frames]
 
     def close(self) -> None:

@@ -192,7 +192,7 @@ def run(sweep, make_trial):
     for number, trial in enumerate((make_trial("lstm", hidden=3), make_trial("convlstm", downsample=4))):
         opened.journal.append("trial", config=trial.model_dump(mode="json"))
         opened.journal.append("attempt", trial=trial.id, attempt=1)
-        arrays, metadata = NetworkPredictor(trial, LOOK_BACK, (24, 32)).packed()
+        arrays, metadata = NetworkPredictor(trial, LOOK_BACK, ((24, 32),)).packed()
         path = opened.prepare_attempt(trial.id, 1, None)
         write_weights(path, under(arrays, BEST), {"epoch": 1, **under(metadata, BEST)})
         opened.journal.append(

@@ -14,6 +14,7 @@ from fishray.config.trial import MODELS, ConvLstmSettings, LstmSettings, TrialCo
 from fishray.predictors import network as network_module
 from fishray.predictors.base import Predictor
 from fishray.predictors.baselines import BASELINES
+from fishray.predictors.folded import FoldedPredictor
 from fishray.predictors.network import NetworkPredictor, normalise_by
 from fishray.sequences import Sequence
 from fishray.signals.speed import frame_speed
@@ -76,12 +77,16 @@ def seen(frames_thw, look_back=LOOK_BACK):
 TRAIN = seen(still_life(0))
 
 
-def network_predictor(settings):
-    torch.manual_seed(0)
+def network_predictor(settings, seed=0):
+    torch.manual_seed(seed)
     config = TrialConfig(id="trial", family=settings.model, number=0, seed=0, settings=settings)
-    predictor = NetworkPredictor(config, LOOK_BACK, (HEIGHT, WIDTH))
+    predictor = NetworkPredictor(config, LOOK_BACK, ((HEIGHT, WIDTH),))
     normalise_by(predictor.network, [TRAIN], [predictor.inputs(TRAIN)])
     return predictor
+
+
+def folded_predictor(settings):
+    return FoldedPredictor([network_predictor(settings, seed) for seed in range(3)])
 
 
 def predictors():
@@ -91,6 +96,8 @@ def predictors():
     for model, cases in CASES.items():
         for name, settings in cases.items():
             yield pytest.param(lambda _, settings=settings: network_predictor(settings), id=f"{model}: {name}")
+        settings = next(iter(cases.values()))
+        yield pytest.param(lambda _, settings=settings: folded_predictor(settings), id=f"{model}: folds")
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +115,7 @@ def test_every_predictor_is_judged_here():
     for module in pkgutil.walk_packages(fishray.predictors.__path__, "fishray.predictors."):
         importlib.import_module(module.name)
     kinds = {kind for kind in subclasses(Predictor) if not inspect.isabstract(kind)}
-    judged = {type(make([TRAIN])) for make in BASELINES.values()} | {NetworkPredictor}
+    judged = {type(make([TRAIN])) for make in BASELINES.values()} | {NetworkPredictor, FoldedPredictor}
     assert {kind for kind in kinds if kind.__module__.startswith("fishray")} == judged
     assert set(CASES) == set(MODELS)
     for model, cases in CASES.items():

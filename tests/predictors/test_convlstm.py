@@ -51,7 +51,7 @@ def test_the_published_model_as_a_predictor_gives_the_probabilities_of_keras(ref
     network = ConvLstmNetwork(settings)
     load_keras_weights(network, reference)
     config = TrialConfig(id="published", family="convlstm", number=0, seed=0, settings=settings)
-    predictor = NetworkPredictor(config, 120, (120, 160), network)
+    predictor = NetworkPredictor(config, 120, ((120, 160),), network)
     clip_thw = reference["clips"][0]
     label = np.full(120, -1, np.int8)
     sequence = Sequence("clip", 0, 30.0, frame_speed(clip_thw), label, clip_thw, look_back=120)

@@ -21,7 +21,7 @@ def make_predictor(make_trial, tank):
 
     def make(model, **settings):
         torch.manual_seed(0)
-        predictor = NetworkPredictor(make_trial(model, **settings), LOOK_BACK, (24, 32))
+        predictor = NetworkPredictor(make_trial(model, **settings), LOOK_BACK, ((24, 32),))
         normalise_by(predictor.network, tank.train, [predictor.inputs(s) for s in tank.train])
         return predictor
 
@@ -133,8 +133,8 @@ def test_what_is_unknown_counts_as_average(make_predictor):
 
 def test_what_a_predictor_reads(make_predictor):
     reads = make_predictor("lstm").reads
-    assert (reads.speed, reads.frame_size, reads.look_back) == (True, None, LOOK_BACK)
-    assert make_predictor("convlstm").reads.frame_size == (24, 32)
+    assert (reads.speed, reads.frame_sizes, reads.look_back) == (True, (), LOOK_BACK)
+    assert make_predictor("convlstm").reads.frame_sizes == ((24, 32),)
     assert [make_predictor("convlstm", fuse_speed=fuse).reads.speed for fuse in (False, True)] == [False, True]
 
 
@@ -147,7 +147,7 @@ def test_what_was_saved_predicts_the_same(make_predictor, tank, tmp_path, model,
     predictor = make_predictor(model, **settings)
     predictor.save(tmp_path / "best", validation_probability=np.array([0.5, 0.25], np.float32))
     loaded = NetworkPredictor.load(tmp_path / "best")
-    assert (loaded.config, loaded.look_back, loaded.frame_size) == (predictor.config, LOOK_BACK, (24, 32))
+    assert (loaded.config, loaded.look_back, loaded.frame_sizes) == (predictor.config, LOOK_BACK, ((24, 32),))
     np.testing.assert_array_equal(loaded.predict(tank.validation[0]), predictor.predict(tank.validation[0]))
     assert load_file(tmp_path / "best")["array.validation_probability"].tolist() == [0.5, 0.25]
     assert [path.name for path in tmp_path.iterdir()] == ["best"]

@@ -2,30 +2,17 @@ import numpy as np
 import pytest
 import zarr
 
-from fishray.config.sweep import DataSettings, LabelSettings, Split
-from fishray.errors import LabelError, RecordingError, StoreError
+from fishray.config.data import DataSettings, Folds, Split
+from fishray.config.sweep import LabelSettings
+from fishray.errors import LabelError, RecordingError, SettingError, StoreError
 from fishray.sequences import valid_labels
+from fishray.sequences.recordings import find_recordings
 from fishray.sequences.splits import load_sequences
 from fishray.signals.targets import UNDEFINED, burst_labels, horizon_ranges
-from fishray.store import new_recording, open_store
+from fishray.store import open_store
 
 HORIZON = 45
 SHARES = Split(train=0.5, validation=0.25, test=0.25)
-
-
-@pytest.fixture
-def store_of(tmp_path):
-    """Make a store of speed series."""
-
-    def make(fps=30.0, **series):
-        path = tmp_path / "series.zarr"
-        for name, speed in series.items():
-            origin = {"fps": fps, "source": name, "source_sha256": name, "settings": {}, "fishray": "0"}
-            with new_recording(path, name, origin) as writer:
-                writer.finish(np.asarray(speed, np.float64))
-        return open_store(path)
-
-    return make
 
 
 def random_speed(frames, seed=0):
@@ -34,7 +21,8 @@ def random_speed(frames, seed=0):
 
 
 def load(store, labels=None, **data):
-    return load_sequences(store, DataSettings(store=store.path, **data), labels or LabelSettings())
+    settings = DataSettings(store=store.path, **data)
+    return load_sequences(find_recordings(settings), settings, labels or LabelSettings())
 
 
 def test_the_published_valid_frames(store_of):  # look-back 120, horizon 45: 119 … T - 47
@@ -178,4 +166,115 @@ def test_a_store_without_a_whole_recording_is_refused(tmp_path):
     zarr.create_group(tmp_path / "empty.zarr", attributes={"format": "fishray/1"})  # as a killed ingest leaves it
     store = open_store(tmp_path / "empty.zarr")
     with pytest.raises(StoreError, match="holds no whole recording; ingest one: fishray ingest VIDEO --store"):
-        load_sequences(store, DataSettings(store=store.path), LabelSettings())
+        load(store)
+
+
+# Folds
+
+
+@pytest.fixture
+def day_store(store_of):
+    """Four recordings of 500 frames; each is a little faster than the one before."""
+    return store_of(**{f"day{day}": (1 + day / 50) * random_speed(500, day) for day in (1, 2, 3, 4)})
+
+
+def test_each_fold_holds_out_recordings_that_it_does_not_train_on(day_store):
+    data = load(day_store, split=Folds(folds=3, test=("day2",)))
+    held_out = [[s.recording for s in fold.validation] for fold in data.folds]
+    assert held_out == [["day1"], ["day3"], ["day4"]]
+    assert [[s.recording for s in fold.train] for fold in data.folds] == [
+        ["day3", "day4"], ["day1", "day4"], ["day1", "day3"]
+    ]  # fmt: skip
+    assert [s.recording for s in data.test] == ["day2"]
+    assert all(s.frame_count == 500 for fold in data.folds for s in (*fold.train, *fold.validation))
+
+
+def test_validation_of_folds_is_every_recording_but_test_once(day_store):
+    data = load(day_store, split=Folds(folds=2, test=("day2",)))
+    assert [s.recording for s in data.validation] == ["day1", "day3", "day4"]
+    pooled = [sequence for fold in data.folds for sequence in fold.validation]
+    assert all(one is other for one, other in zip(data.validation, pooled, strict=True))
+    assert {name: len(found) for name, found in data.splits.items()} == {"validation": 3, "test": 1}
+    assert data.recordings == ("day1", "day3", "day4", "day2")
+
+
+def test_a_plain_split_is_one_fold(day_store):
+    data = load(day_store, split=Split(train=("day1", "day2"), validation=("day3",)))
+    assert data.folds == (data,)
+    assert list(data.splits) == ["train", "validation"]
+
+
+def test_an_automatic_threshold_of_a_fold_is_that_of_its_own_train(day_store):
+    speeds = {name: day_store.recording(name).speed for name in day_store.names}
+
+    def threshold(*names):
+        ranges = np.concatenate([horizon_ranges(speeds[name], HORIZON) for name in names])
+        return np.quantile(ranges, 0.31)
+
+    def labelled(name, threshold):
+        return burst_labels(speeds[name], HORIZON, range_threshold=threshold)
+
+    data = load(day_store, LabelSettings(range_threshold="auto"), split=Folds(folds=3, test=("day4",)))
+    trained_on = [("day2", "day3"), ("day1", "day3"), ("day1", "day2")]
+    assert [fold.range_threshold for fold in data.folds] == pytest.approx([threshold(*names) for names in trained_on])
+    for fold, names in zip(data.folds, trained_on, strict=True):
+        for sequence in (*fold.train, *fold.validation):  # what is held out, too, by a rule that has not seen it
+            assert np.array_equal(sequence.label, labelled(sequence.recording, threshold(*names)))
+    assert np.array_equal(data.test[0].label, labelled("day4", threshold("day1", "day2", "day3")))
+
+
+def test_a_fold_without_a_positive_is_named(store_of):
+    store = store_of(a=random_speed(500, 1), b=random_speed(500, 2), still=np.zeros(499))
+    reason = r"the validation of the fold that holds out still has no positive label among 335 valid frames"
+    with pytest.raises(LabelError, match=reason):
+        load(store, split=Folds(folds=3))
+
+
+def test_frames_are_read_once_for_all_folds(tank_store):
+    read = []
+
+    def read_frames(recording):
+        read.append(recording.name)
+        return recording.read_frames(0, recording.frame_count)
+
+    settings = DataSettings(store=tank_store, split=Folds(folds=3), look_back=24)
+    rule = LabelSettings(horizon=10, range_threshold=0.02)
+    data = load_sequences(find_recordings(settings), settings, rule, read_frames)
+    assert sorted(read) == ["tank-1", "tank-2", "tank-3"]
+    assert np.shares_memory(data.folds[0].train[1].frames, data.folds[1].train[1].frames)  # tank-3
+
+
+# Frame rates
+
+
+@pytest.fixture
+def two_rates(store_of):
+    store_of(fast=random_speed(900, 1), fast2=random_speed(900, 3))
+    return store_of(fps=25.0, slow=random_speed(900, 2))
+
+
+def test_a_horizon_in_frames_is_refused_for_recordings_of_different_rates(two_rates):
+    reason = (
+        r"labels.horizon: 45 frames are 1.5 s at 30 fps and 1.8 s at 25 fps, .*; state it in seconds, in place of "
+        r"horizon: labels: \{horizon_s: 1.5\}"
+    )
+    with pytest.raises(SettingError, match=reason):
+        load(two_rates)
+    assert load(two_rates, recordings=("fast*",)).recordings == ("fast", "fast2")
+
+
+def test_rates_of_30_and_30000_1001_fps_are_alike(store_of):
+    store_of(a=random_speed(900, 1))
+    store = store_of(fps=30000 / 1001, b=random_speed(900, 2))
+    assert load(store).recordings == ("a", "b")
+
+
+@pytest.mark.parametrize("split", [SHARES, Folds(folds=3)], ids=["shares", "folds"])
+def test_recordings_of_25_and_30_fps_have_horizons_of_the_same_time(two_rates, split):
+    data = load(two_rates, LabelSettings(horizon_s=1.5), split=split)
+    for sequence in (*data.train, *data.validation, *data.test):
+        horizon = {30.0: 45, 25.0: 38}[sequence.fps]  # 1.5 s are 37.5 frames at 25 fps
+        valid = np.flatnonzero(sequence.valid)
+        assert valid.tolist() == list(range(119, sequence.frame_count - horizon - 1))
+        expected = burst_labels(sequence.speed, horizon)
+        assert np.array_equal(sequence.label, expected)

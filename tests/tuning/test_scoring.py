@@ -61,7 +61,7 @@ def test_leaders_are_the_best_by_validation_and_the_best_of_each_family(run):
 def test_a_leader_that_cannot_be_scored_is_written_down_and_the_others_are_scored(run, tank):
     node = Node(2, ())
     prepared = Prepared(run.resolved()[0], node, (), "fingerprint", tank)
-    baselines = {"persistence": Persistence.fit(tank.train)}
+    baselines = {"persistence": [Persistence.fit(tank.train)]}
     with OneMachine(node.cpus, 0) as cluster, leased(run.path) as lease:
         record = Recorder(run.journal, lease)
         score_on_test(prepared, run, run.state(), baselines, record, Crew(cluster, record, 0))

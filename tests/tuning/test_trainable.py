@@ -13,6 +13,7 @@ from fishray.config.sweep import Sweep
 from fishray.files import previous
 from fishray.runs import Run, TrialState
 from fishray.runs.directory import provenance
+from fishray.training import learner
 from fishray.tuning.driver import Attempt
 from fishray.tuning.node import Node
 from fishray.tuning.space import draw_trial
@@ -128,12 +129,12 @@ def test_a_reused_process_scores_exactly_as_a_fresh_one(new_run, process, undist
 def test_a_reset_frees_the_model(new_run, process, monkeypatch, family):
     made = []
 
-    def build(settings, build=training.build_network):
+    def build(settings, build=learner.build_network):
         network = build(settings)
         made.append(weakref.ref(network))
         return network
 
-    monkeypatch.setattr(training, "build_network", build)
+    monkeypatch.setattr(learner, "build_network", build)
     run = new_run()
     trainable = process(granted(run, family))
     trainable.step()

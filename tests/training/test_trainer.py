@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from fishray import training
 from fishray.errors import ResourceError
 from fishray.files import previous
 from fishray.predictors.network import NetworkPredictor
 from fishray.sequences import Sequences
 from fishray.training import Trainer, choose_device, class_weights, fit
+from fishray.training import trainer as trainer_module
 from fishray.weights import read_weights
 
 CPU = torch.device("cpu")
@@ -43,6 +43,12 @@ def outcome(score):
     return {key: value for key, value in score.as_dict().items() if key not in ("labels_per_s", "epoch_s")}
 
 
+def learner(trainer):
+    """The only one of a trial without folds."""
+    (only,) = trainer.learners
+    return only
+
+
 def weights(network):
     return {name: value.clone() for name, value in network.state_dict().items()}
 
@@ -57,7 +63,7 @@ def test_the_same_seed_gives_the_same_scores(make_trainer, model):
         scores = [outcome(trainer.run_epoch()) for trainer in (one, other, third)]
         assert scores[0] == scores[1]
         assert scores[0]["loss"] != scores[2]["loss"]
-    assert equal(weights(one.network), weights(other.network))
+    assert equal(weights(learner(one).network), weights(learner(other).network))
 
 
 def test_an_epoch_does_not_depend_on_what_was_drawn_in_between(make_trainer, model):
@@ -80,8 +86,8 @@ def test_a_resumed_trial_is_the_undisturbed_one_bit_for_bit(make_trainer, model,
     assert resumed.resume(tmp_path / "checkpoint", known=1) == ""
     assert outcome(resumed.last_score) == expected[0]
     assert [outcome(resumed.run_epoch()) for _ in range(2)] == expected[1:]
-    assert equal(weights(resumed.network), weights(undisturbed.network))
-    assert equal(weights(resumed.average), weights(undisturbed.average))
+    assert equal(weights(learner(resumed).network), weights(learner(undisturbed).network))
+    assert equal(weights(learner(resumed).average), weights(learner(undisturbed).average))
     assert resumed.best_value == undisturbed.best_value
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
     for name, trainer in (("one", resumed), ("other", undisturbed)):
@@ -166,11 +172,13 @@ def test_what_was_best_before_it_took_over_weights_is_not_its_own(saved, make_tr
 def test_without_an_average_the_raw_weights_are_judged(make_trainer, model):
     trainer = make_trainer(model, ema_decay=0.0)
     trainer.run_epoch()
-    assert equal(weights(trainer.predictor.network), weights(trainer.network))
+    assert equal(weights(trainer.predictor.network), weights(learner(trainer).network))
     averaged = make_trainer(model, ema_decay=0.9)
     averaged.run_epoch()
-    assert equal(weights(averaged.network), weights(trainer.network))  # the average changes no training
-    assert not equal(weights(averaged.predictor.network), weights(averaged.network))
+    assert equal(
+        weights(learner(averaged).network), weights(learner(trainer).network)
+    )  # the average changes no training
+    assert not equal(weights(averaged.predictor.network), weights(learner(averaged).network))
 
 
 def test_the_average_by_hand(make_trainer):
@@ -179,7 +187,7 @@ def test_the_average_by_hand(make_trainer):
     bias = []
     for _ in range(3):
         trainer.run_epoch()
-        bias.append(trainer.network.head.bias.item())
+        bias.append(learner(trainer).network.head.bias.item())
     average = bias[0]
     for keep, value in zip((2 / 11, 0.2), bias[1:], strict=True):
         average = keep * average + (1 - keep) * value
@@ -201,17 +209,19 @@ def test_class_weights_by_hand(exponent, expected):
 def test_the_loss_of_an_undecided_network_is_ln_2(make_trainer, model, mode):
     """Over the judged steps alone: were the undefined ones of the warm-up counted, it would be more."""
     trainer = make_trainer(model, mode=mode, class_weight=0.0, steps_per_epoch=1)
-    torch.nn.init.zeros_(trainer.network.head.weight)
-    torch.nn.init.zeros_(trainer.network.head.bias)
+    torch.nn.init.zeros_(learner(trainer).network.head.weight)
+    torch.nn.init.zeros_(learner(trainer).network.head.bias)
     assert trainer.run_epoch().loss == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_the_rate_warms_up_and_is_constant_behind(make_trainer, monkeypatch):
     trainer = make_trainer("lstm", learning_rate=0.01, warmup_steps=4, steps_per_epoch=3)
     rates = []
-    step = trainer.optimiser.step
+    step = learner(trainer).optimiser.step
     monkeypatch.setattr(
-        trainer.optimiser, "step", lambda: (rates.append(trainer.optimiser.param_groups[0]["lr"]), step())
+        learner(trainer).optimiser,
+        "step",
+        lambda: (rates.append(learner(trainer).optimiser.param_groups[0]["lr"]), step()),
     )
     for _ in range(3):
         trainer.run_epoch()
@@ -221,7 +231,7 @@ def test_the_rate_warms_up_and_is_constant_behind(make_trainer, monkeypatch):
 def test_the_rate_may_begin_at_its_height(make_trainer):
     trainer = make_trainer("lstm", learning_rate=0.01, warmup_steps=0, steps_per_epoch=1)
     trainer.run_epoch()
-    assert trainer.optimiser.param_groups[0]["lr"] == 0.01
+    assert learner(trainer).optimiser.param_groups[0]["lr"] == 0.01
 
 
 def test_gradients_are_clipped(make_trainer):
@@ -229,14 +239,14 @@ def test_gradients_are_clipped(make_trainer):
     for clip_norm in (1e-4, 1e4):
         trainer = make_trainer("lstm", clip_norm=clip_norm)
         trainer.run_epoch()
-        norms.append(torch.stack([p.grad.norm() for p in trainer.network.parameters()]).norm().item())
+        norms.append(torch.stack([p.grad.norm() for p in learner(trainer).network.parameters()]).norm().item())
     assert norms[0] == pytest.approx(1e-4, rel=1e-3)
     assert norms[1] > 1e-3
 
 
 def test_constant_outputs_are_marked_as_collapsed(make_trainer, model):
     trainer = make_trainer(model, learning_rate=1e-12)
-    torch.nn.init.zeros_(trainer.network.head.weight)
+    torch.nn.init.zeros_(learner(trainer).network.head.weight)
     score = trainer.run_epoch()
     assert score.collapsed
     assert not make_trainer(model).run_epoch().collapsed
@@ -244,16 +254,16 @@ def test_constant_outputs_are_marked_as_collapsed(make_trainer, model):
 
 def test_a_rate_far_too_small_moves_no_weight(make_trainer, model):
     trainer = make_trainer(model, learning_rate=1e-12, weight_decay=0.0)
-    before = trainer.network.head.weight.clone()
+    before = learner(trainer).network.head.weight.clone()
     trainer.run_epoch()
-    torch.testing.assert_close(trainer.network.head.weight, before, rtol=0, atol=1e-9)
+    torch.testing.assert_close(learner(trainer).network.head.weight, before, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("metric", ["auc", "average_precision", "youden_j"])
 def test_the_best_epoch_by_the_chosen_metric_is_kept(make_trainer, monkeypatch, tmp_path, tank, metric):
     values = iter([0.6, 0.9, 0.7])
     worst = {"auc": 0.5, "average_precision": 0.5, "youden_j": 0.5}
-    monkeypatch.setattr(training, "scores", lambda *_: worst | {metric: next(values)})
+    monkeypatch.setattr(trainer_module, "scores", lambda *_: worst | {metric: next(values)})
     trainer = make_trainer("lstm", metric=f"validation_{metric}")
     found = [trainer.run_epoch().best_epoch]
     found.append(trainer.run_epoch().best_epoch)
@@ -276,7 +286,7 @@ def test_the_test_split_is_not_touched(make_trainer, tank):
 def test_validation_moves_no_weight(make_trainer, tank):
     one, other = make_trainer("lstm"), make_trainer("lstm", data=Sequences(tank.train, tank.test))
     assert one.run_epoch().validation_auc != other.run_epoch().validation_auc
-    assert equal(weights(one.network), weights(other.network))
+    assert equal(weights(learner(one).network), weights(learner(other).network))
 
 
 @pytest.mark.parametrize("mode", ["dense", "clip"])
@@ -358,7 +368,7 @@ def test_a_gpu_computes_in_bfloat16_and_agrees_with_the_cpu(make_trainer, model,
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
     assert losses[2] == pytest.approx(losses[0], rel=1e-3)
     assert losses[1] != losses[2]
-    assert all(value.dtype == torch.float32 for value in there.network.parameters())
+    assert all(value.dtype == torch.float32 for value in learner(there).network.parameters())
     assert there.predictor.device.type == "cuda"
 
 

@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-StorePath = Annotated[
-    Path, typer.Option("--store", help="The zarr store; made if it is missing.", metavar="STORE.zarr")
-]
+from fishray.cli.ingesting import ingest
 
 LOW_FRACTION = 0.1
 
@@ -46,54 +44,6 @@ def simulate(
     typer.echo(f"Next: {shlex.join(words)}")
 
 
-def ingest(
-    source: Annotated[
-        Path, typer.Argument(help="A video, a folder of images, or a speed series (.npy, .csv).", metavar="SOURCE")
-    ],
-    store: StorePath,
-    name: Annotated[str | None, typer.Option(help="Name of the recording; the source's by default.")] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(help="Stored frame size; by default the shorter side gets 120 pixels.", metavar="HEIGHTxWIDTH"),
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(help="Frame rate, where the source does not tell or is wrong.", min=0.001)
-    ] = None,
-    drop_placeholder: Annotated[
-        bool, typer.Option("--drop-placeholder", help="Drop the 0 that published speed series carry at their end.")
-    ] = False,
-) -> None:
-    """Chunk a recording into a zarr store.
-
-    The store gets its frames, made smaller by area averaging, and its speed at the source's own resolution. A store may
-    hold many recordings.
-
-    \b
-      fishray ingest film.mp4 --store data/mine.zarr
-      fishray ingest frames/ --store data/mine.zarr --fps 25 --size 120x160
-      fishray ingest speed.npy --store data/mine.zarr --name monday
-    """
-    from fishray.cli.progress import frame_progress
-    from fishray.config.ingest import IngestSettings
-    from fishray.ingest.writing import ingest as ingest_source
-
-    settings = IngestSettings(size=_parse_size(size), fps=fps, drop_placeholder=drop_placeholder)
-    with frame_progress() as progress:
-        recording = ingest_source(
-            source,
-            store,
-            settings,
-            name,
-            lambda done, total: progress(f"ingesting {source.name}", done, total),
-            typer.echo,
-        )
-    frames = "speed alone" if recording.frame_size is None else "frames of {}x{}".format(*recording.frame_size)
-    typer.echo(
-        f"{recording.name}: {recording.frame_count} frames at {recording.fps:g} fps, {frames}\n"
-        f"Next: {shlex.join(['fishray', 'inspect', str(store)])}"
-    )
-
-
 def inspect(
     store: Annotated[Path, typer.Argument(help="The zarr store.", metavar="STORE.zarr")],
     horizon: Annotated[int, typer.Option(help="Look-ahead of the label rule, in frames.", min=1)] = 45,
@@ -113,12 +63,3 @@ def inspect(
     facts = inspect_store(open_store(store), horizon, LOW_FRACTION, range_threshold)
     rule = f"horizon {horizon} frames, range_threshold {range_threshold:g}"
     print_inspection(facts, str(store), rule, Console())
-
-
-def _parse_size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    height, _, width = text.lower().partition("x")
-    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
-        raise typer.BadParameter(f"{text!r}: write HEIGHTxWIDTH, for example 120x160", param_hint="--size")
-    return int(height), int(width)

@@ -53,7 +53,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), profile: Mapping[str, 
     SettingError
         For an override that is not ``key=value``.
     """
-    data, lines, faults = _read(path)
+    data, lines, faults = read_mapping(path)
     for override in overrides:
         key, value = parse_override(override)
         _replace(data, lines, key, value)
@@ -66,10 +66,10 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), profile: Mapping[str, 
     try:
         sweep = Sweep.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        faults += [_fault(details, data, lines, Sweep) for details in error.errors()]
+        faults += [fault_of(details, data, lines, Sweep) for details in error.errors()]
         sweep = None
     if faults or sweep is None:
-        raise SweepFileError(_table(path, faults))
+        raise SweepFileError(fault_table(path, faults))
     return sweep
 
 
@@ -92,13 +92,13 @@ def load_profile(path: Path | None = None) -> dict[str, Any]:
             return {}
     elif not path.exists():
         raise SweepFileError(f"no site profile at {path}")
-    data, lines, faults = _read(path)
+    data, lines, faults = read_mapping(path)
     try:
         ClusterSettings.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        faults += [_fault(details, data, lines, ClusterSettings) for details in error.errors()]
+        faults += [fault_of(details, data, lines, ClusterSettings) for details in error.errors()]
     if faults:
-        raise SweepFileError(_table(path, faults))
+        raise SweepFileError(fault_table(path, faults))
     return data
 
 
@@ -142,7 +142,21 @@ def nearest(word: str, allowed: Sequence[str]) -> str | None:
     return close[0] if close else None
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int], list[Fault]]:
+def read_mapping(
+    path: Path, kind: str = "sweep", hint: str = "shipped ones are in sweeps/"
+) -> tuple[dict[str, Any], dict[Path_, int], list[Fault]]:
+    """Read a YAML 1.2 file of settings: them, the line of each, and what stands twice.
+
+    Parameters
+    ----------
+    kind, hint
+        What the file is, and where to look for one, as an error says it.
+
+    Raises
+    ------
+    SweepFileError
+        Where it cannot be read, or is no mapping.
+    """
     yaml = YAML(typ="safe", pure=True)
     lines: dict[Path_, int] = {}
     faults: list[Fault] = []
@@ -151,16 +165,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Path_, int], list[Fault]]:
         if isinstance(root, MappingNode):
             return _plain(root, (), yaml, lines, faults), lines, faults
     except FileNotFoundError:
-        raise SweepFileError(f"no sweep file at {path}; shipped ones are in sweeps/") from None
+        raise SweepFileError(f"no {kind} file at {path}; {hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SweepFileError(f"{path} cannot be read as text ({error})") from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         reason = ", ".join(filter(None, (error.context, error.problem)))
-        raise SweepFileError(_table(path, [Fault(line, "", f"not YAML: {reason}")])) from error
+        raise SweepFileError(fault_table(path, [Fault(line, "", f"not YAML: {reason}")])) from error
     except RecursionError:
-        raise SweepFileError(_table(path, [Fault(1, "", "an alias (*) stands within what it names")])) from None
-    raise SweepFileError(_table(path, [Fault(1, "", "a sweep is a mapping of settings; see sweeps/small.yaml")]))
+        raise SweepFileError(fault_table(path, [Fault(1, "", "an alias (*) stands within what it names")])) from None
+    raise SweepFileError(fault_table(path, [Fault(1, "", f"a {kind} file is a mapping of settings; {hint}")]))
 
 
 def _plain(node: Node, path: Path_, yaml: YAML, lines: dict[Path_, int], faults: list[Fault]) -> Any:
@@ -208,14 +222,15 @@ def _replace(data: dict[str, Any], lines: dict[Path_, int], key: str, value: Any
     lines[path] = 0
 
 
-def _fault(details: ErrorDetails, data: Any, lines: dict[Path_, int], kind_of_file: type[BaseModel]) -> Fault:
+def fault_of(details: ErrorDetails, data: Any, lines: dict[Path_, int], kind_of_file: type[BaseModel]) -> Fault:
+    """Say what pydantic found as a fault of the file: where, what is allowed, the nearest known name."""
     path = _path_in(data, details)
     kind, value = details["type"], details["input"]
     context = details.get("ctx", {})
     allowed, got = context.get("allowed"), context.get("got")
     if kind == "extra_forbidden":
         message, got = "unknown setting", str(path[-1])
-        allowed = _known_settings(kind_of_file, path[:-1])
+        allowed = _known_settings(kind_of_file, tuple(part for part in path[:-1] if isinstance(part, str)))
     elif kind == "literal_error":
         message, got = f"{value!r} is not allowed", str(value)
         allowed = re.findall(r"'([^']*)'", context["expected"])
@@ -288,7 +303,8 @@ def _dotted(path: Path_) -> str:
     return ".".join(map(str, path))
 
 
-def _table(path: Path, faults: list[Fault]) -> str:
+def fault_table(path: Path, faults: list[Fault]) -> str:
+    """Every fault of a file, each in a line."""
     width = max((len(fault.key) for fault in faults), default=0)
     rows = [
         f"  {f'line {fault.line}' if fault.line else '--set':<9}{fault.key:<{width}}  {fault.message}"

@@ -1,8 +1,8 @@
 """From a source to a recording in a store."""
 
-import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 
 from fishray import __version__
 from fishray.config.ingest import IngestSettings
-from fishray.errors import RecordingError, SettingError, StoreError
-from fishray.ingest.preprocess import resize_area, stored_size
-from fishray.ingest.readers import FrameSource, Source, open_source
+from fishray.errors import SettingError, StoreError
+from fishray.ingest.estimating import estimated_frames
+from fishray.ingest.frames import Progress, write_frames
+from fishray.ingest.readers import Source, open_source
+from fishray.ingest.selection import DEFAULT_FPS, Selection, select
 from fishray.ingest.series import SpeedSeries
-from fishray.signals.speed import SpeedMeter
-from fishray.store import CHUNK_FRAMES, Recording, RecordingWriter, existing_recording, new_recording, open_store
+from fishray.ingest.unfinished import tidy, under_way
+from fishray.signals.artefacts import find_spikes, repair_spikes
+from fishray.store import Recording, RecordingWriter, existing_recording, open_store
 
 DEFAULTS = IngestSettings()
-DEFAULT_FPS = 30.0  # for sources that state none; the rate of the published recordings
+FOR_SERIES = {"fps", "repair_spikes", "estimate_from", "drop_placeholder"}
+"""Settings that mean something where there are no frames."""
 
-Progress = Callable[[int, int | None], None]
 Notice = Callable[[str], None]
 
 
@@ -36,8 +39,9 @@ def ingest(
     name: str | None = None,
     progress: Progress = silent,
     notice: Notice = silent,
+    looking: Progress = silent,
 ) -> Recording:
-    """Read a source into a store, as one recording.
+    """Read a source into a store, as one recording; go on with it where that was stopped before.
 
     Parameters
     ----------
@@ -46,13 +50,16 @@ def ingest(
     store
         The store, made if it is missing.
     settings
-        Size of the stored frames, frame rate, placeholder.
+        What is taken of the source, and what is done to it.
     name
         Name of the recording; by default that of the source.
     progress
         Is told the frames done and the number of all, if it is known.
     notice
-        Is told what a person should know: an assumed frame rate, or that the recording was already there.
+        Is told what a person should know: an assumed frame rate, what was estimated, or that the recording was already
+        there.
+    looking
+        Is told the frames looked at before, where something is estimated from them, and how many there are.
 
     Returns
     -------
@@ -66,21 +73,35 @@ def ingest(
     SettingError
         Where a setting does not go with the source.
     StoreError
-        Where the name is taken by another source or other settings, or the path holds no store.
+        Where the name is taken by another source or other settings, another process writes the same recording, the
+        store cannot be written, or the path holds no store.
     """
     reader = open_source(source)
     name = recording_name(source) if name is None else name
-    there = existing_recording(store, name)
+    _refuse_unfit(reader, settings)
     attributes = _provenance(reader, settings)
+    there = existing_recording(store, name)
     if there is not None:
+        tidy(store, name)
         return _unchanged(there, store, attributes, notice)
-    if isinstance(reader, SpeedSeries):
-        _store_series(reader, store, name, attributes, settings)
-    else:
-        _store_frames(reader, store, name, attributes, settings, progress)
+    with under_way(store, name, attributes) as (writer, lease):
+        _tell_begun(writer, name, notice)
+        if isinstance(reader, SpeedSeries):
+            speed = reader.speed(settings.drop_placeholder)
+        else:
+            selection = select(reader, settings)
+            _tell_irregular(name, selection, notice)
+            write_frames(reader, selection, settings, writer, lease, progress, looking)
+            speed = writer.speed
+        if settings.repair_spikes:
+            speed = _repaired(writer, speed, settings.estimate_from, notice)
+        writer.finish(speed)
+    recording = open_store(store).recording(name)
+    if settings.invert == "auto":
+        _tell_polarity(recording, notice)
     if reader.fps is None and settings.fps is None:
         notice(f"{source} states no frame rate; {DEFAULT_FPS:g} frames per second assumed, another with --fps")
-    return open_store(store).recording(name)
+    return recording
 
 
 def recording_name(source: Path) -> str:
@@ -88,9 +109,24 @@ def recording_name(source: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", source.resolve().stem).strip("_") or "recording"
 
 
+def _refuse_unfit(reader: Source, settings: IngestSettings) -> None:
+    """Refuse settings that mean nothing for a kind of source."""
+    if not isinstance(reader, SpeedSeries):
+        if settings.drop_placeholder:
+            raise SettingError(f"drop_placeholder does not go with {reader.path}, which has frames; leave it out")
+        return
+    unfit = [key for key, value in settings if key not in FOR_SERIES and value != getattr(DEFAULTS, key)]
+    if unfit:
+        plural = len(unfit) > 1
+        raise SettingError(
+            f"{', '.join(unfit)} {'do' if plural else 'does'} not go with {reader.path}, a series of speeds without "
+            f"frames; leave {'them' if plural else 'it'} out"
+        )
+
+
 def _provenance(reader: Source, settings: IngestSettings) -> dict[str, Any]:
     return {
-        "fps": settings.fps or reader.fps or DEFAULT_FPS,
+        "fps": (settings.fps or DEFAULT_FPS) if isinstance(reader, SpeedSeries) else select(reader, settings).fps,
         "source": reader.path.resolve().name,
         "source_sha256": reader.sha256(),
         "settings": settings.model_dump(mode="json"),
@@ -110,61 +146,41 @@ def _unchanged(there: Recording, store: Path, attributes: dict[str, Any], notice
     return there
 
 
-def _store_series(
-    reader: SpeedSeries, store: Path, name: str, attributes: dict[str, Any], settings: IngestSettings
-) -> None:
-    if settings.size is not None:
-        raise SettingError(f"size does not go with {reader.path}, a series of speeds without frames; leave it out")
-    speed = reader.speed(settings.drop_placeholder)
-    with new_recording(store, name, attributes) as writer:
-        writer.finish(speed)
+def _tell_begun(writer: RecordingWriter, name: str, notice: Notice) -> None:
+    if writer.replaced:
+        notice(f"{name} had been begun from another source or with other settings; begun anew")
+    elif writer.frame_count:
+        notice(f"{name}: going on after its first {writer.frame_count:,} frames, which are there")
 
 
-def _store_frames(
-    reader: FrameSource,
-    store: Path,
-    name: str,
-    attributes: dict[str, Any],
-    settings: IngestSettings,
-    progress: Progress,
-) -> None:
-    if settings.drop_placeholder:
-        raise SettingError(f"drop_placeholder does not go with {reader.path}, which has frames; leave it out")
-    frames = reader.frames()
-    first_hw = next(frames, None)
-    if first_hw is None:
-        raise RecordingError(f"{reader.path} holds no frames; give another video, or re-encode this one")
-    size = stored_size((first_hw.shape[0], first_hw.shape[1]), settings.size)
-    with new_recording(store, name, attributes) as writer:
-        every = _same_size(itertools.chain([first_hw], frames), reader.path)
-        speed = _write_frames(every, writer, size, lambda done: progress(done, reader.frame_count))
-        if not len(speed):
-            raise RecordingError(f"{reader.path} holds a single frame; a speed compares two")
-        writer.finish(speed)
+def _tell_irregular(name: str, selection: Selection, notice: Notice) -> None:
+    if selection.times_s is not None:
+        gaps_ms = 1000 * np.diff(selection.times_s)
+        notice(
+            f"{name}: its frames are not evenly spaced, {gaps_ms.min():.0f} to {gaps_ms.max():.0f} ms apart; their "
+            "times are kept, but speeds and horizons count frames: better bring it to a constant rate, "
+            f"--resample {selection.fps:.0f}"
+        )
 
 
-def _write_frames(
-    frames: Iterator[NDArray[np.uint8]], writer: RecordingWriter, size: tuple[int, int], progress: Callable[[int], None]
+def _tell_polarity(recording: Recording, notice: Notice) -> None:
+    inverted = recording.attributes["estimates"]["inverted"]
+    found = "darker than what it moves over: inverted" if inverted else "brighter than what it moves over: not inverted"
+    notice(f"{recording.name}: what moves is {found}")
+
+
+def _repaired(
+    writer: RecordingWriter, speed: NDArray[np.float64], estimate_from: float, notice: Notice
 ) -> NDArray[np.float64]:
-    meter = SpeedMeter()
-    done = 0
-    for frame_hw in frames:
-        meter.see(frame_hw)  # at the resolution of the source: the stored size must not change the speed
-        writer.append(resize_area(frame_hw, size)[None])
-        done += 1
-        if done % CHUNK_FRAMES == 0:
-            progress(done)
-    progress(done)
-    return meter.speed
-
-
-def _same_size(frames: Iterator[NDArray[np.uint8]], path: Path) -> Iterator[NDArray[np.uint8]]:
-    size = None
-    for position, frame_hw in enumerate(frames):
-        size = size or frame_hw.shape
-        if frame_hw.shape != size:
-            raise RecordingError(
-                f"{path}: frame {position} is {frame_hw.shape[1]}x{frame_hw.shape[0]} pixels, those before are "
-                f"{size[1]}x{size[0]}; split it there into recordings of their own"
-            )
-        yield frame_hw
+    """The speed without the spikes of key frames, whose places are found in its beginning."""
+    within = estimated_frames(len(speed) + 1, estimate_from)
+    grid = find_spikes(speed[: within - 1])
+    known = writer.attributes.get("estimates", {"frames": within})
+    writer.annotate(estimates=known | {"spikes": None if grid is None else asdict(grid)})
+    if grid is None:
+        notice(f"no key-frame spikes found in the first {within:,} frames; the speed is left as it is")
+        return speed
+    repaired = repair_spikes(speed, grid)
+    changed = int((repaired != speed).sum())
+    notice(f"key-frame spikes every {grid.period:g} frames: {changed:,} of {len(speed):,} speeds cut down")
+    return repaired

@@ -47,13 +47,22 @@ class SpeedMeter:
         """Speed ỹ of the frames seen so far, shape (frames - 1,) [grey level / 255 per frame]."""
         return np.array(self._speeds, np.float64)
 
-    def see(self, frame_hw: NDArray[np.uint8]) -> None:
-        """Compare the next frame, shape (H, W), with the one before; it must not change afterwards."""
+    def see(self, frame_hw: NDArray[np.uint8]) -> list[float]:
+        """Compare the next frame, shape (H, W), with the one before; it must not change afterwards.
+
+        Returns
+        -------
+        list
+            The speed between the two; empty for the first frame.
+        """
         if self._last_hw is None:
             self._higher_hw, self._lower_hw = np.empty_like(frame_hw), np.empty_like(frame_hw)
+            between = []
         else:
-            self._speeds.append(self._change(self._last_hw, frame_hw) / (WHITE * frame_hw.size))
+            between = [self._change(self._last_hw, frame_hw) / (WHITE * frame_hw.size)]
+        self._speeds += between
         self._last_hw = frame_hw
+        return between
 
     def _change(self, earlier_hw: NDArray[np.uint8], later_hw: NDArray[np.uint8]) -> int:
         # Larger minus smaller stays in uint8 where a plain difference would wrap. Sums of integers are exact, so a

@@ -1,77 +1,85 @@
-from fractions import Fraction
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from fishray.config.ingest import IngestSettings
 from fishray.errors import SettingError
-from fishray.ingest.preprocess import resize_area, stored_size
+from fishray.ingest.preprocess import Estimates, Preprocessor, scale_to_mean, stretch, subtract
+
+NONE = Estimates()
 
 
-@pytest.mark.parametrize(
-    ("source", "stored"),
-    [
-        ((240, 320), (120, 160)),
-        ((1024, 1024), (120, 120)),
-        ((1920, 1080), (212, 120)),  # 213.3 is nearer to 212 than to 216
-        ((120, 160), (120, 160)),
-        ((100, 90), (100, 88)),  # nothing is enlarged
-        ((102, 300), (100, 300)),
-        ((2, 3), (2, 3)),
-        ((4, 4000), (4, 4000)),
-    ],
-)
-def test_the_shorter_side_becomes_120_at_most(source, stored):
-    assert stored_size(source) == stored
+def frame(*rows):
+    return np.array(rows, np.uint8)
 
 
-def test_a_chosen_size_is_taken_as_it_is():
-    assert stored_size((240, 320), (50, 61)) == (50, 61)
+def preprocessor(source_size, estimates=NONE, **settings):
+    return Preprocessor(IngestSettings(**settings), estimates, source_size)
 
 
-@pytest.mark.parametrize("size", [(241, 320), (240, 321)])
-def test_a_size_that_would_enlarge_is_refused(size):
-    with pytest.raises(SettingError, match=r"would enlarge frames of 240x320"):
-        stored_size((240, 320), size)
+def test_a_frame_is_scaled_to_a_mean():  # of 100 to 120: 50 becomes 60, 150 becomes 180
+    assert scale_to_mean(frame([50, 150]), 120).tolist() == [[60, 180]]
 
 
-def test_whole_pixels_are_averaged_and_halves_rounded_up():  # (1 + 2 + 3 + 4) / 4 = 2.5
-    assert resize_area(np.array([[1, 2], [3, 4]], np.uint8), (1, 1)).tolist() == [[3]]
+def test_what_would_be_brighter_than_white_is_white():
+    assert scale_to_mean(frame([0, 200]), 150).tolist() == [[0, 255]]
 
 
-def test_a_pixel_across_the_border_is_shared():  # (10 + 20 / 2) / 1.5 and (20 / 2 + 40) / 1.5
-    assert resize_area(np.array([[10, 20, 40]], np.uint8), (1, 2)).tolist() == [[13, 33]]
+def test_a_black_frame_stays_black():
+    assert scale_to_mean(frame([0, 0]), 120).tolist() == [[0, 0]]
 
 
-def test_the_same_size_changes_nothing():
-    frame_hw = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    assert resize_area(frame_hw, (3, 4)) is frame_hw
+def test_a_lamp_that_flickers_is_levelled_out():  # 20 % more light, and 10 % less
+    scene_hw = frame([10, 100], [50, 200])
+    for light in (1.2, 0.9):
+        lit_hw = (scene_hw * light).astype(np.uint8)
+        assert np.abs(scale_to_mean(lit_hw, 90.0).astype(int) - scene_hw).max() <= 1
 
 
-def test_a_white_picture_stays_white_at_any_size():  # sums of 300 rows of 255 do not fit into 16 bits
-    white_hw = np.full((700, 1030), 255, np.uint8)
-    for size in [(120, 176), (2, 3), (699, 1029)]:
-        assert resize_area(white_hw, size).min() == 255
+def test_the_difference_to_the_background_has_no_sign():
+    assert subtract(frame([100, 30, 60]), frame([60, 60, 60])).tolist() == [[40, 30, 0]]
 
 
-@given(st.data())
-def test_every_pixel_is_the_exact_average_of_its_area(data):
-    height, width = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 7))
-    size = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
-    frame_hw = np.random.default_rng(height * width).integers(0, 256, (height, width), dtype=np.uint8)
-    resized = resize_area(frame_hw, size)
-    for row in range(size[0]):
-        for column in range(size[1]):
-            average = sum(
-                Fraction(int(frame_hw[i, j]))
-                * _overlap(i, row, Fraction(height, size[0]))
-                * _overlap(j, column, Fraction(width, size[1]))
-                for i in range(height)
-                for j in range(width)
-            ) * Fraction(size[0] * size[1], height * width)
-            assert resized[row, column] == int(average + Fraction(1, 2))
+def test_brighter_leaves_out_what_is_darker_than_the_background():
+    assert subtract(frame([100, 30, 60]), frame([60, 60, 60]), brighter=True).tolist() == [[40, 0, 0]]
 
 
-def _overlap(old, new, step):
-    return max(Fraction(0), min(Fraction(old + 1), (new + 1) * step) - max(Fraction(old), new * step))
+def test_contrast_is_stretched_between_two_levels():  # (60 - 50) / (100 - 50) of 255
+    assert stretch(frame([40, 50, 60, 100, 120]), 50, 100).tolist() == [[0, 0, 51, 255, 255]]
+
+
+def test_a_region_is_left_top_width_height():
+    frame_hw = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    kept = preprocessor((4, 5), region=(1, 2, 3, 2))
+    assert kept.prepare(frame_hw).tolist() == [[11, 12, 13], [16, 17, 18]]
+    assert kept.size == (2, 3)
+
+
+@pytest.mark.parametrize("region", [(3, 0, 3, 4), (0, 1, 5, 4)])
+def test_a_region_beyond_the_picture_is_refused(region):
+    with pytest.raises(SettingError, match=r"reaches beyond frames 5 wide and 4 high; choose one inside"):
+        preprocessor((4, 5), region=region)
+
+
+def test_the_stored_size_follows_from_the_region():  # 240 x 480 in a picture of 960 x 1280: half of it
+    assert preprocessor((960, 1280), region=(0, 0, 480, 240)).size == (120, 240)
+
+
+def test_everything_is_done_in_the_order_of_the_settings():
+    """Region 100 and 50, of mean 75, to be 150: 200, 100; inverted 55, 155; above a background of 50: 5, 105."""
+    estimates = Estimates(150.0, True, (5, 55), np.full((1, 2), 50, np.uint8))
+    every = preprocessor((2, 2), estimates, region=(0, 1, 2, 1), background="brighter", size=(1, 1))
+    prepared_hw = every.prepare(frame([0, 255], [100, 50]))
+    assert prepared_hw.tolist() == [[5, 105]]
+    assert every.finish(prepared_hw).tolist() == [[255]]  # their mean, 55, is white
+
+
+def test_nothing_is_done_unless_asked_for():
+    frame_hw = np.random.default_rng(0).integers(0, 256, (8, 12), dtype=np.uint8)
+    plain = preprocessor((8, 12))
+    assert np.array_equal(plain.finish(plain.prepare(frame_hw)), frame_hw)
+
+
+def test_estimates_survive_a_recordings_attributes():
+    background_hw = frame([1, 2])
+    estimates = Estimates(103.25, True, (3, 200), background_hw)
+    assert Estimates.of_attributes(estimates.to_attributes(), background_hw) == estimates

@@ -1,24 +1,10 @@
-"""The zarr v3 store: recordings as frames and speed, chunked for reading clips.
-
-::
-
-    tank.zarr/              attributes: {"format": "fishray/1"}
-      <recording>/          attributes: complete, fps, source, source_sha256, settings, fishray
-        frames              (T, H, W) uint8; absent where a recording holds speed alone
-        speed               (T - 1,) float64, ỹ at the resolution of the source
-
-A recording counts from the moment its attribute ``complete`` turns true, which is the last thing written: what a killed
-ingest leaves behind is never read, and the next ingest of that name replaces it.
-"""
+"""Read a store: its recordings, their frames and speeds."""
 
 import difflib
 import hashlib
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,18 +12,12 @@ from typing import Any, Literal, cast
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
 from zarr.errors import BaseZarrError
 
 from fishray.errors import StoreError
 
 FORMAT_VERSION = 1
 FORMAT = re.compile(r"fishray/([0-9]+)")
-CHUNK_FRAMES = 120  # one published look-back: a clip touches two chunks at most
-SHARD_BYTES = 128 * 2**20
-# Frames of three recordings, 120 pixels high: level 9 packs 1.2 to 1.5 times as well as level 5, writes as fast and
-# reads faster; shuffling bits helps a noisy background alone and reads at half the speed.
-FRAME_CODEC = BloscCodec(typesize=1, cname="lz4", clevel=9, shuffle="noshuffle")
 SAFE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -55,7 +35,8 @@ class Recording:
     name
         Its name in the store.
     attributes
-        What is known of its origin: fps, source, source_sha256, settings of the ingest, version of fishray.
+        What is known of its origin: fps, source, source_sha256, settings of the ingest, what was estimated for it,
+        version of fishray.
     """
 
     def __init__(self, name: str, group: zarr.Group) -> None:
@@ -94,6 +75,20 @@ class Recording:
         """Speed ỹ, shape (T - 1,) [grey level / 255 per frame]; element t compares frames t and t + 1."""
         return np.asarray(self._speed[:])
 
+    @property
+    def times_s(self) -> NDArray[np.float64] | None:
+        """When each frame was taken, shape (T,) [s] from the first; None where they are evenly spaced."""
+        return self._array("times")
+
+    @property
+    def background(self) -> NDArray[np.uint8] | None:
+        """What was subtracted from each frame, at the resolution of the source; None where nothing was."""
+        return self._array("background")
+
+    def _array(self, name: str) -> NDArray[Any] | None:
+        array = cast("zarr.Array[Any] | None", self._group.get(name))
+        return None if array is None else np.asarray(array[:])
+
     def read_frames(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Frames start … stop - 1.
 
@@ -121,8 +116,13 @@ class Store:
 
     def __init__(self, path: Path, root: zarr.Group) -> None:
         self.path = path
-        complete = {name: group for name, group in root.groups() if group.attrs.get("complete") is True}
-        self._groups = {name: complete[name] for name in sorted(complete, key=natural_order)}
+        there = [each.name for each in path.iterdir() if SAFE_NAME.fullmatch(each.name)]
+        groups = {name: root.get(name) for name in sorted(there, key=natural_order)}
+        self._groups = {
+            name: group
+            for name, group in groups.items()
+            if isinstance(group, zarr.Group) and group.attrs.get("complete") is True
+        }
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r}, {', '.join(self.names) or 'empty'})"
@@ -208,106 +208,3 @@ def _open_root(path: Path, mode: Literal["r", "r+"]) -> zarr.Group:
 def annotate(store: Path, name: str, **attributes: Any) -> None:
     """Add attributes to a recording; they are no part of its fingerprint."""
     _open_root(store, "r+")[name].update_attributes(attributes)
-
-
-class RecordingWriter:
-    """Writes one recording, frames in whole shards; made by `new_recording`."""
-
-    def __init__(self, group: zarr.Group) -> None:
-        self._group = group
-        self._frames: zarr.Array[Any] | None = None
-        self._shard_thw: NDArray[np.uint8] = np.empty((0, 0, 0), np.uint8)
-        self._filled = 0
-        self.finished = False
-
-    def append(self, frames_thw: NDArray[np.uint8]) -> None:
-        """Add frames, shape (n, H, W), all of one size; they reach the disk when a shard is full."""
-        if self._frames is None:
-            self._frames = self._create_frames(frames_thw.shape[1], frames_thw.shape[2])
-        while len(frames_thw):
-            fitting_thw = frames_thw[: len(self._shard_thw) - self._filled]
-            self._shard_thw[self._filled : self._filled + len(fitting_thw)] = fitting_thw
-            self._filled += len(fitting_thw)
-            frames_thw = frames_thw[len(fitting_thw) :]
-            if self._filled == len(self._shard_thw):
-                self._write_shard()
-
-    def finish(self, speed: NDArray[np.float64]) -> None:
-        """Write the last shard and the speed ỹ, shape (T - 1,), and declare the recording complete."""
-        if self._filled:
-            self._write_shard()
-        if self._frames is not None and self._frames.shape[0] != len(speed) + 1:
-            raise ValueError(f"{len(speed)} speeds do not go with {self._frames.shape[0]} frames")
-        self._group.create_array("speed", data=np.asarray(speed, np.float64), chunks=(len(speed),))
-        self._group.attrs["complete"] = True
-        self.finished = True
-
-    def _create_frames(self, height: int, width: int) -> zarr.Array[Any]:
-        chunks_per_shard = max(1, SHARD_BYTES // (CHUNK_FRAMES * height * width))
-        shard = (chunks_per_shard * CHUNK_FRAMES, height, width)
-        self._shard_thw = np.empty(shard, np.uint8)
-        return self._group.create_array(
-            "frames",
-            shape=(0, height, width),
-            dtype=np.uint8,
-            chunks=(CHUNK_FRAMES, height, width),
-            shards=shard,
-            compressors=FRAME_CODEC,
-            dimension_names=("time", "height", "width"),
-        )
-
-    def _write_shard(self) -> None:
-        frames = cast(zarr.Array[Any], self._frames)
-        start, stop = frames.shape[0], frames.shape[0] + self._filled
-        frames.resize((stop, *frames.shape[1:]))
-        frames[start:stop] = self._shard_thw[: self._filled]
-        self._filled = 0
-
-
-@contextmanager
-def new_recording(store: Path, name: str, attributes: Mapping[str, Any]) -> Iterator[RecordingWriter]:
-    """Begin a recording, marked incomplete until the writer's `finish`; make the store if there is none.
-
-    Where the block ends without `finish`, by an error or not, nothing of the recording stays, nor of a store that was
-    made for it.
-
-    Raises
-    ------
-    StoreError
-        Where the name is unfit or taken by a complete recording, or the path holds something else.
-    """
-    if not SAFE_NAME.fullmatch(name):
-        raise StoreError(f"{name!r} cannot name a recording; choose letters, digits, - and _ with --name")
-    if existing_recording(store, name) is not None:
-        raise StoreError(f"recording {name} is already there in {store}; choose another with --name")
-    made, finished = not store.exists(), False
-    try:
-        if made:
-            _make_store(store)
-        shutil.rmtree(store / name, ignore_errors=True)  # what a killed ingest left
-        group = _open_root(store, "r+").create_group(name, attributes={"complete": False, **attributes})
-        writer = RecordingWriter(group)
-        yield writer
-        finished = writer.finished
-    except OSError as error:
-        raise StoreError(
-            f"{store} cannot be written: {error.strerror or error}; free space there, or choose another"
-        ) from error
-    finally:
-        if not finished:
-            shutil.rmtree(store / name, ignore_errors=True)
-            if made and [file.name for file in store.glob("*")] in ([], ["zarr.json"]):  # no other ingest joined in
-                shutil.rmtree(store, ignore_errors=True)
-
-
-def _make_store(path: Path) -> None:
-    """Make an empty store in one move: of several ingests that begin at once, one makes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        zarr.create_group(part, attributes={"format": f"fishray/{FORMAT_VERSION}"}, zarr_format=3)
-        try:
-            part.rename(path)
-        except OSError:
-            if not path.exists():
-                raise

@@ -1,13 +1,11 @@
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import zarr
 
-from fishray import store as store_module
 from fishray.errors import StoreError
-from fishray.store import existing_recording, new_recording, open_store
+from fishray.store import new_recording, open_store, writing
 
 ORIGIN = {"fps": 25.0, "source": "fish.mp4", "source_sha256": "ab", "settings": {"size": None}, "fishray": "0.1.0"}
 
@@ -48,7 +46,7 @@ def test_frames_are_chunked_by_look_back_in_shards_of_whole_chunks(path):
 
 @pytest.mark.parametrize("block", [1, 100, 250, 601])
 def test_frames_appended_in_blocks_fill_whole_shards(path, monkeypatch, block):
-    monkeypatch.setattr(store_module, "SHARD_BYTES", 2 * 120 * 4 * 6)  # 240 frames
+    monkeypatch.setattr(writing, "SHARD_BYTES", 2 * 120 * 4 * 6)  # 240 frames
     frames_thw = frames_of(601)
     with new_recording(path, "tank", ORIGIN) as writer:
         for start in range(0, 601, block):
@@ -170,20 +168,6 @@ def test_ingests_that_begin_at_once_make_one_store(tmp_path):
             list(pool.map(lambda number, path=path: write(path, f"tank-{number}"), range(8)))
         assert len(open_store(path).names) == 8
     assert sorted(each.name for each in tmp_path.iterdir()) == [f"{attempt}.zarr" for attempt in range(5)]
-
-
-def test_what_a_kill_leaves_is_invisible_and_replaced(path, monkeypatch):
-    write(path, "other")
-    with monkeypatch.context() as killed:  # a killed process cleans nothing up
-        killed.setattr(store_module, "SHARD_BYTES", 120 * 4 * 6)
-        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
-        with new_recording(path, "tank", ORIGIN) as writer:
-            writer.append(frames_of(130))
-    assert (path / "tank" / "frames" / "c").is_dir()
-    assert open_store(path).names == ("other",)
-    assert existing_recording(path, "tank") is None
-    write(path, count=3)
-    assert np.array_equal(open_store(path).recording("tank").read_frames(0, 3), frames_of(3))
 
 
 def test_a_full_disk_is_one_line_for_a_person(path, monkeypatch):

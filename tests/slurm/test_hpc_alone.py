@@ -41,7 +41,7 @@ def look():
     time.sleep(2)
     return os.environ["CUDA_VISIBLE_DEVICES"], began_s, time.time()
 
-settings = ClusterSettings(workers={"max": 1}, gpus=1, cpus=4, memory_gb=4, sbatch={"nodelist": "n1"})
+settings = ClusterSettings(workers={"max": 1}, gpus=1, cpus=2, memory_gb=4, sbatch={"nodelist": "n1"})
 with RayOnSlurm(settings, "runs/halves") as cluster:
     looks = [look.remote() for _ in range(4)]
     while ray.wait(looks, num_returns=4, timeout=1)[1]:
@@ -51,7 +51,9 @@ with RayOnSlurm(settings, "runs/halves") as cluster:
 
 NOWHERE = """
 import time
-from hpc import ClusterSettings, RayOnSlurm
+from hpc import ClusterSettings, RayOnSlurm, workers
+
+workers.RETRY_S = 1
 
 with RayOnSlurm(ClusterSettings(partition="nowhere"), "runs/nowhere") as cluster:
     while True:

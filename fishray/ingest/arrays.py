@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from fishray.ingest.grey import grey_frame, refuse_few_levels, refuse_other_numb
 from fishray.ingest.stacks import chosen_stack, refuse_other_shapes
 
 SUFFIXES = (".npy", ".npz")
-ARRAY_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+ARRAY_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TokenError, NotImplementedError)
 """What NumPy and zipfile raise over a damaged file, or one of another kind."""
 
 
@@ -53,6 +54,7 @@ class NumpyStack:
             self._member = _member(path, inside) if path.suffix.lower() == ".npz" else None
             with self._open() as file:
                 self._header = _read_header(file)
+                begin = file.tell()
         except ARRAY_ERRORS as error:
             raise RecordingError(
                 f"{path} cannot be read as an array ({error}); save it with numpy.save or numpy.savez"
@@ -65,6 +67,11 @@ class NumpyStack:
                 "numpy.save(name, numpy.ascontiguousarray(frames))"
             )
         self.frame_count = self._header.shape[0]
+        whole = (path.stat().st_size - begin) // max(1, self._frame_bytes)
+        if self._member is None and whole < self.frame_count:  # an archive is read from its end: it is whole
+            raise RecordingError(
+                f"{path} is cut off after frame {whole} of {self.frame_count}; copy it again, or save it anew"
+            )
 
     def sha256(self) -> str:
         """SHA-256 of the file, and of the name of the array where one was chosen, as hexadecimal digits."""
@@ -76,26 +83,27 @@ class NumpyStack:
         Raises
         ------
         RecordingError
-            Where the file ends too early or is damaged.
+            Where the file is damaged.
         """
         position = start
         try:
             with self._open() as file:
-                _, _, dtype = _read_header(file)
-                frame_bytes = math.prod(self._header.shape[1:]) * dtype.itemsize
-                file.seek(start * frame_bytes, io.SEEK_CUR)
+                _read_header(file)
+                file.seek(start * self._frame_bytes, io.SEEK_CUR)
                 for position in range(start, self.frame_count):
-                    content = file.read(frame_bytes)
-                    if len(content) < frame_bytes:
-                        raise EOFError(f"the file ends, {self.frame_count - position} frames are missing")
-                    frame = np.frombuffer(content, dtype).reshape(self._header.shape[1:])
+                    content = np.frombuffer(file.read(self._frame_bytes), self._header.dtype)
+                    frame = content.reshape(self._header.shape[1:])
                     if position == 0:
                         refuse_few_levels(frame, self.path)
                     yield grey_frame(frame)
         except ARRAY_ERRORS as error:
             raise RecordingError(
-                f"{self.path} is damaged or cut off after frame {position} ({error}); copy it again, or save it anew"
+                f"{self.path} is damaged after frame {position} ({error}); copy it again, or save it anew"
             ) from error
+
+    @property
+    def _frame_bytes(self) -> int:
+        return math.prod(self._header.shape[1:]) * self._header.dtype.itemsize
 
     @contextmanager
     def _open(self) -> Iterator[IO[bytes]]:

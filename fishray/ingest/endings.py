@@ -18,8 +18,8 @@ ASF_FILE_SIZE = 40  # bytes from the object's identifier to the size of the file
 def missing_end(path: Path, container: Any, stream: Any, times_s: NDArray[np.float64]) -> str | None:
     """Say what is missing at the end of a video; None if nothing is, or nothing tells.
 
-    MP4, AVI and MPEG streams need no more than the mark on the packet that was cut through; of an MPEG or raw stream
-    that was cut off between two frames, nobody can know it.
+    MP4 and MPEG streams need no more than the mark on the packet that was cut through. Of an MPEG or raw stream that
+    was cut off between two frames, nobody can know it.
 
     Parameters
     ----------
@@ -34,13 +34,15 @@ def missing_end(path: Path, container: Any, stream: Any, times_s: NDArray[np.flo
         return _missing_gif_trailer(path)
     if container.format.name == "asf":
         return _missing_asf_bytes(path)
-    if stream.frames or len(times_s) < 2:
+    is_avi = container.format.name == "avi"
+    if len(times_s) < 2 or (stream.frames and not is_avi):
         return None
     intervals_s = np.diff(times_s)
     stop_s = float(times_s[-1] + intervals_s.max())
     stated_s, slack_s = _picture_s(stream), float(intervals_s.mean())
     if stated_s is None:
-        stated_s = (container.duration or 0) / av.time_base
+        # An AVI counts its frames in its header; what is said of its duration is taken from what is there.
+        stated_s = float(stream.frames * stream.time_base) if is_avi else (container.duration or 0) / av.time_base
         slack_s = MISSING_SHARE * stated_s
     return f"it stops after {stop_s:.1f} s of {stated_s:.1f} s" if stated_s - stop_s > slack_s else None
 

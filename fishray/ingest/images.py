@@ -1,7 +1,9 @@
 """Folders of images, one file for each frame."""
 
 import hashlib
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from fishray.ingest.grey import grey_frame, refuse_few_levels, refuse_other_numb
 from fishray.store import natural_order
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".pgm")
-IMAGE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+IMAGE_ERRORS = (OSError, EOFError, SyntaxError, TypeError, ValueError, UserWarning, Image.DecompressionBombError)
 """What Pillow raises over a damaged image; of a broken PNG it says SyntaxError."""
 
 
@@ -67,12 +69,21 @@ class ImageFolder:
 def read_image(path: Path) -> NDArray[Any]:
     """Read a file with a single image; what `image_levels` says of it."""
     try:
-        with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
+        # Garbled notes of a camera are a warning to Pillow, and nothing to us.
+        with warnings.catch_warnings(action="ignore", category=UserWarning), open_image(path) as image:
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # a phone's JPEG with a preview behind it
                 raise RecordingError(f"{path} holds several images; give it alone, or save each frame as its own file")
             return image_levels(image, path)
     except IMAGE_ERRORS as error:
         raise RecordingError(f"{path} cannot be read as an image ({error}); replace or remove it") from error
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """Open an image file."""
+    # By name, Pillow would map an uncompressed TIFF into memory, and garble one that is to be turned by a quarter.
+    with path.open("rb") as file, Image.open(file) as image:
+        yield image
 
 
 def image_levels(image: Image.Image, where: object) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """Series of speeds that were measured elsewhere."""
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ class SpeedSeries:
         try:
             with self.path.open("rb") as file:
                 values = np.lib.format.read_array(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TokenError) as error:
             raise RecordingError(
                 f"{self.path} cannot be read as an array ({error}); save it with numpy.save"
             ) from error

@@ -1,18 +1,19 @@
 """TIFF files of many pages, one for each frame."""
 
 import re
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from fishray.errors import RecordingError
 from fishray.ingest.digests import sha256_of
 from fishray.ingest.grey import grey_frame, refuse_few_levels
-from fishray.ingest.images import IMAGE_ERRORS, image_levels
+from fishray.ingest.images import IMAGE_ERRORS, image_levels, open_image
 
 SUFFIXES = (".tif", ".tiff")
 IMAGE_DESCRIPTION = 270
@@ -36,7 +37,7 @@ class TiffStack:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with Image.open(path) as image:
+            with _strictly(), open_image(path) as image:
                 single = not getattr(image, "is_animated", False)
                 description = str(getattr(image, "tag_v2", {}).get(IMAGE_DESCRIPTION, ""))
         except IMAGE_ERRORS as error:
@@ -55,7 +56,7 @@ class TiffStack:
     def frame_count(self) -> int:
         """Number of pages."""
         try:
-            with Image.open(self.path) as image:
+            with _strictly(), open_image(self.path) as image:
                 return int(getattr(image, "n_frames", 1))
         except IMAGE_ERRORS as error:
             raise self._damaged("its pages cannot be counted", error) from error
@@ -74,10 +75,11 @@ class TiffStack:
         """
         page = start
         try:
-            with Image.open(self.path) as image:
+            with open_image(self.path) as image:
                 for page in range(start, self.frame_count):
-                    image.seek(page)
-                    levels = image_levels(image, self.path)
+                    with _strictly():
+                        image.seek(page)
+                        levels = image_levels(image, self.path)
                     if page == 0:
                         refuse_few_levels(levels, self.path)
                     yield grey_frame(levels)
@@ -86,3 +88,11 @@ class TiffStack:
 
     def _damaged(self, what: str, error: Exception) -> RecordingError:
         return RecordingError(f"{self.path} is damaged or cut off: {what} ({error}); copy it again, or save it anew")
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    # A page that lies beyond the end of the file is no more than a warning to Pillow, and the pages before it are all.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        warnings.filterwarnings("error", "Corrupt EXIF data|Tag data larger than file", UserWarning)
+        yield

@@ -108,12 +108,17 @@ class Video:
         return frame_rate(times_s - times_s[:1], float(stated) if stated else None)
 
     def _open(self) -> Any:
-        return av.open(f"file:{self.path}")  # a colon in a bare name would be taken for a protocol
+        # A colon in a bare name would be taken for a protocol. A title need not be UTF-8; it is not read here.
+        return av.open(f"file:{self.path}", metadata_errors="replace")
 
     def _picture(self, container: Any) -> Any:
         stream = container.streams.best("video")
         if stream is None or stream.disposition & Disposition.attached_pic:  # the cover of a song
             raise RecordingError(f"{self.path} holds no moving picture, only sound or data; give a video")
+        if stream.codec_context is None:
+            raise RecordingError(
+                f"{self.path} is a video that FFmpeg has no decoder for; save it anew with the program that made it"
+            )
         return stream
 
     def _refuse_if_cut_off(self) -> None:

@@ -30,6 +30,18 @@ def test_colour_becomes_grey(tmp_path):  # ITU-R BT.601: 0.299 R + 0.587 G + 0.1
     assert read_grey(tmp_path / "a.png").tolist() == [[153, 153]]
 
 
+def test_a_tiff_is_turned_as_its_tag_says(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6  # clockwise by a quarter
+    Image.fromarray(np.array([[200, 0], [0, 0], [0, 0]], np.uint8)).save(tmp_path / "a.tif", exif=turned)
+    assert read_grey(tmp_path / "a.tif").tolist() == [[0, 0, 200], [0, 0, 0]]
+
+
+def test_notes_of_a_camera_that_are_garbled_leave_the_picture(tmp_path):
+    Image.new("L", (2, 1), 7).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    assert read_grey(tmp_path / "a.jpg").tolist() == [[7, 7]]
+
+
 def test_of_16_bits_the_upper_8_are_kept(tmp_path):
     Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16)).save(tmp_path / "a.png")
     assert read_grey(tmp_path / "a.png").tolist() == [[0, 0, 1, 255]]
@@ -56,6 +68,12 @@ def test_a_stack_of_images_in_one_file_is_refused(tmp_path):
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(RecordingError, match="holds several images"):
         read_grey(tmp_path / "a.tif")
+
+
+def test_a_preview_behind_a_jpeg_is_left_alone(tmp_path):  # as some phones save it
+    picture, preview = Image.new("L", (4, 2), 7), Image.new("L", (2, 1), 9)
+    picture.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[preview])
+    assert read_grey(tmp_path / "a.jpg").tolist() == [[7] * 4] * 2
 
 
 def test_the_digest_depends_on_names_and_contents(tmp_path):

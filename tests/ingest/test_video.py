@@ -1,5 +1,9 @@
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
+from ffmpeg import run_ffmpeg, scene, write
 
 from fishray.errors import RecordingError
 from fishray.ingest.video import Video
@@ -15,8 +19,9 @@ def test_a_video_without_loss_gives_its_grey_levels_back(make_video, noise_thw):
     assert np.array_equal(decode(video.path), noise_thw)
 
 
-
-@pytest.mark.parametrize(("name", "codec", "pixels"), [("fish.mp4", "libx264", "yuv420p"), ("fish.mkv", "ffv1", "gray")])
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"), [("fish.mp4", "libx264", "yuv420p"), ("fish.mkv", "ffv1", "gray")]
+)
 def test_frames_are_counted_before_they_are_decoded(make_video, noise_thw, name, codec, pixels):
     assert Video(make_video(noise_thw, name, codec, pixels)).frame_count == 60
 
@@ -70,3 +75,52 @@ def test_a_video_whose_index_is_missing_is_refused(make_video, noise_thw):  # th
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(RecordingError, match="cannot be read as a video"):
         Video(path)
+
+
+def test_what_is_never_shown_is_no_frame(tmp_path):  # VP8 stores pictures that others refer to as packets of their own
+    passes = "-c:v libvpx -b:v 200k -auto-alt-ref 1 -lag-in-frames 16 -passlogfile {} -pass {}"
+    for number in (1, 2):
+        path = write(tmp_path / "fish.webm", scene(60), passes.format(tmp_path / "log", number))
+    with av.open(path) as container:
+        assert sum(packet.size > 0 for packet in container.demux(video=0)) > 60
+    video = Video(path)
+    assert (video.frame_count, video.fps, video.times_s) == (60, 25, None)
+    assert len(decode(path)) == 60
+
+
+def test_what_an_edit_list_leaves_out_is_no_frame(tmp_path):  # 12 frames are left out, but those after need them
+    whole = write(tmp_path / "whole.mp4", scene(60), "-c:v libx264 -pix_fmt yuv420p")
+    path = tmp_path / "fish.mp4"
+    run_ffmpeg("-ss", 0.48, "-i", whole, "-c", "copy", path)
+    video = Video(path)
+    assert (video.frame_count, video.fps, video.times_s) == (48, 25, None)
+    assert np.array_equal(decode(path), decode(whole)[12:])
+
+
+def test_a_raw_stream_states_no_rate(tmp_path):
+    video = Video(write(tmp_path / "fish.h264", scene(), "-c:v libx264 -pix_fmt yuv420p"))
+    assert (video.fps, video.times_s, video.frame_count) == (None, None, 24)
+
+
+def test_a_name_with_a_colon_is_a_file(make_video, noise_thw, monkeypatch):
+    monkeypatch.chdir(make_video(noise_thw).parent)
+    Path("fish.mkv").rename("10:30 tank.mkv")
+    assert len(decode(Path("10:30 tank.mkv"))) == 60
+
+
+def test_a_title_may_be_of_any_encoding(make_video, noise_thw):
+    path = make_video(noise_thw, "fish.avi", "mjpeg", "yuvj420p")
+    content = path.read_bytes()
+    assert b"Lavf" in content
+    path.write_bytes(content.replace(b"Lavf", b"L\xe4vf"))
+    assert len(decode(path)) == 60
+
+
+@pytest.mark.parametrize("frame", [20, 50])
+def test_an_avi_that_was_cut_off_between_two_frames_is_refused(make_video, noise_thw, frame):
+    path = make_video(noise_thw, "fish.avi", "mjpeg", "yuvj420p")
+    with av.open(path) as container:
+        begins = [packet.pos for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(path.read_bytes()[: begins[frame]])
+    with pytest.raises(RecordingError, match=rf"cut off after frame {frame} \(it stops after .* s of 2\.4 s\)"):
+        decode(path)

@@ -5,7 +5,7 @@
 #
 # Line n of videos.txt is the source of task n: a video, a folder of images or a speed series; behind a tab, if you like,
 # the recording's name (the source's otherwise). A task whose recording is there already says so, and one that was cut
-# off begins anew. To run 8 at a time: --array=1-12%8.
+# off goes on. To run 8 at a time: --array=1-12%8.
 #SBATCH --job-name=fishray-ingest
 #SBATCH --nodes=1
 #SBATCH --ntasks=1

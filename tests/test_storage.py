@@ -1,14 +1,11 @@
 """Storage that fails in mid-sweep: full, read-only, gone. Real file systems, in a mount namespace of the test's own."""
 
-import os
-import shutil
-import subprocess
 import textwrap
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from desk import END_S, START_S, desk_in, wait_for, wait_until_none_is_left
+from mounts import mount_namespace
 
 from fishray.runs import Journal
 
@@ -33,49 +30,10 @@ search: {max_epochs: 100000, scheduler: none}
 """One trial that never ends by itself, and whose journal grows until there is no room."""
 
 
-class Namespace:
-    """A mount namespace that lives as long as a process in it."""
-
-    def __init__(self):
-        own_user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        self._keeper = subprocess.Popen(
-            ["unshare", *own_user, "--mount", "sh", "-c", "echo ready; exec sleep infinity"], stdout=subprocess.PIPE
-        )
-        ready = self._keeper.stdout.readline()
-        self._keeper.stdout.close()
-        if not ready:
-            self._keeper.wait()
-            pytest.skip("this machine lets nobody make a mount namespace")
-        as_user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
-        self.enter = ["nsenter", f"--target={self._keeper.pid}", *as_user, "--mount"]
-
-    def run(self, *words):
-        subprocess.run([*self.enter, *map(str, words)], check=True)
-
-    def seen(self, path):
-        """A path as it is in there."""
-        return Path(f"/proc/{self._keeper.pid}/root{path}")
-
-    def close(self):
-        self._keeper.kill()
-        self._keeper.wait()
-
-
-@contextmanager
-def closing(namespace):
-    try:
-        yield namespace
-    finally:
-        namespace.close()
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """A desk, and a namespace in which `runs` is a small file system of its own."""
-    for tool in ("unshare", "nsenter", "mount"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"no {tool} here")
-    with closing(Namespace()) as namespace, desk_in(tmp_path_factory.mktemp("storage")) as desk:
+    with mount_namespace() as namespace, desk_in(tmp_path_factory.mktemp("storage")) as desk:
         (desk.folder / "lone.yaml").write_text(textwrap.dedent(SWEEP))
         for name in ("disk", "runs"):
             (desk.folder / name).mkdir()

@@ -179,7 +179,9 @@ class RecordingWriter:
 
     def _keep(self, frame_count: int) -> None:
         """Write the speeds between frames that are on disk: from now on the frames count."""
-        sync(self._folder / "frames" / "c" / str(frame_count // len(self._shard_thw) - 1) / "0" / "0")
+        shard = self._folder / "frames" / "c" / str(frame_count // len(self._shard_thw) - 1) / "0" / "0"
+        if shard.exists():  # one that is all black is none
+            sync(shard)
         sync(self._folder / "frames" / "zarr.json")
         first = max(0, self.frame_count - 1)
         with self._speed_path.open("ab") as file:

@@ -1,5 +1,4 @@
 import hashlib
-import shutil
 
 import numpy as np
 import pytest
@@ -8,10 +7,14 @@ from PIL import Image
 from fishray import __version__
 from fishray.config.ingest import IngestSettings
 from fishray.errors import RecordingError, SettingError, StoreError
-from fishray.ingest.preprocess import resize_area
+from fishray.ingest import unfinished
+from fishray.ingest.estimating import median_frame, sample_positions
+from fishray.ingest.images import ImageFolder
+from fishray.ingest.resizing import resize_area
+from fishray.ingest.video import Video
 from fishray.ingest.writing import ingest, recording_name
 from fishray.signals.speed import frame_speed
-from fishray.store import open_store
+from fishray.store import open_store, writing
 
 
 def contents(folder):
@@ -43,7 +46,7 @@ def test_a_video_becomes_a_recording(store, make_video, noise_thw):
         "fps": 25.0,
         "source": "fish.mkv",
         "source_sha256": hashlib.sha256(video.read_bytes()).hexdigest(),
-        "settings": {"size": None, "fps": None, "drop_placeholder": False},
+        "settings": IngestSettings().model_dump(mode="json"),
         "fishray": __version__,
     }
 
@@ -153,17 +156,201 @@ def test_a_failed_ingest_leaves_everything_as_it_was(store, images, tmp_path, ma
     assert store.exists() == there
 
 
-def test_a_killed_ingest_is_invisible_and_the_next_replaces_it(store, images, monkeypatch):
-    def kill(*_):
-        raise KeyboardInterrupt
+def still(level, frames=10):
+    return np.full((frames, 4, 4), level, np.uint8)
 
-    with monkeypatch.context() as killed:  # a killed process cleans nothing up
-        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+
+def test_the_speed_is_measured_after_region_and_background(store, make_video):
+    """Of 4 x 4 pixels the right half is kept; its 8 pixels go from 100 to 120 and back, in the middle of 9 frames."""
+    frames_thw = still(100, 9)
+    frames_thw[4, :, 2:] = 120
+    frames_thw[5, :, :2] = 255
+    settings = IngestSettings(region=(2, 0, 2, 4), background="difference")
+    recording = ingest(make_video(frames_thw), store, settings)
+    assert recording.speed.tolist() == [0, 0, 0, 20 / 255, 20 / 255, 0, 0, 0]
+    assert recording.background.tolist() == [[100, 100]] * 4
+    assert recording.read_frames(4, 5).tolist() == [[[20, 20]] * 4]
+
+
+def test_contrast_and_size_do_not_change_the_speed(store, make_video, noise_thw):
+    settings = IngestSettings(size=(2, 2), interpolation="nearest", contrast=(10, 90))
+    recording = ingest(make_video(noise_thw), store, settings)
+    assert recording.speed.tobytes() == frame_speed(noise_thw).tobytes()
+    assert recording.read_frames(0, 60).max() == 255  # of 0 to 255, 10 to 90 % were spread
+
+
+def test_a_range_of_frames_is_a_recording_of_its_own(store, make_video, noise_thw):
+    recording = ingest(make_video(noise_thw), store, IngestSettings(start=10, stop="0.8s"))  # at 25 frames per second
+    assert np.array_equal(recording.read_frames(0, 10), noise_thw[10:20])
+    assert recording.speed.tobytes() == frame_speed(noise_thw[10:20]).tobytes()
+
+
+def test_a_constant_rate_can_be_asked_for(store, make_video, noise_thw):
+    recording = ingest(make_video(noise_thw), store, IngestSettings(resample=5))
+    assert recording.fps == 5
+    assert np.array_equal(recording.read_frames(0, 12), noise_thw[::5])
+
+
+def test_true_times_are_kept_and_told_of(store, make_video, noise_thw, monkeypatch):
+    times_s = np.arange(60) / 25
+    times_s[30:] += 0.5
+    monkeypatch.setattr(Video, "times_s", times_s)
+    notices = []
+    recording = ingest(make_video(noise_thw), store, IngestSettings(start=10), notice=notices.append)
+    assert recording.times_s.tolist() == (times_s[10:] - times_s[10]).tolist()
+    assert recording.fps == pytest.approx(49 / (49 / 25 + 0.5))
+    assert len(notices) == 1
+    assert "not evenly spaced, 40 to 540 ms apart" in notices[0]
+    assert notices[0].endswith("--resample 20")
+    assert ingest(make_video(noise_thw), store, IngestSettings(resample=20), name="even").times_s is None
+
+
+EVERYTHING = IngestSettings(
+    normalise_flicker=True, invert="auto", background="brighter", contrast=(1, 99), repair_spikes=True
+)
+
+
+def test_nothing_is_estimated_from_behind_the_stated_share(store, make_video, noise_thw):
+    """Sixty frames, whose first 36 count: others behind them change no estimate and no frame before."""
+    other_thw = noise_thw.copy()
+    other_thw[36:] = 255 - other_thw[36:] // 4
+    recording = ingest(make_video(noise_thw), store, EVERYTHING)
+    other = ingest(make_video(other_thw, "other.mkv"), store, EVERYTHING)
+    assert recording.attributes["estimates"] == other.attributes["estimates"]
+    assert recording.attributes["estimates"]["frames"] == 36
+    assert np.array_equal(recording.background, other.background)
+    assert np.array_equal(recording.read_frames(0, 36), other.read_frames(0, 36))
+    assert recording.speed[:35].tobytes() == other.speed[:35].tobytes()
+    assert recording.speed[36:].tobytes() != other.speed[36:].tobytes()
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_the_share_can_be_stated(store, make_video, noise_thw, share):
+    settings = IngestSettings(background="difference", estimate_from=share)
+    recording = ingest(make_video(noise_thw), store, settings)
+    assert recording.attributes["estimates"]["frames"] == 60 * share
+    sampled = noise_thw[sample_positions(round(60 * share), 1)]
+    assert np.array_equal(recording.background, median_frame(list(sampled)))
+
+
+@pytest.mark.parametrize(("ground", "animal", "said"), [(200, 20, "darker"), (20, 200, "brighter")])
+def test_auto_tells_what_it_found(store, make_video, ground, animal, said):
+    frames_thw = still(ground)
+    for position in range(10):
+        frames_thw[position, position % 4, position % 3] = animal
+    notices = []
+    recording = ingest(make_video(frames_thw), store, IngestSettings(invert="auto"), notice=notices.append)
+    assert said in notices[0]
+    assert recording.attributes["estimates"]["inverted"] == (said == "darker")
+    assert np.median(recording.read_frames(0, 10)) == min(ground, 255 - ground)
+
+
+def spiky():
+    """Speeds of 0.01 to 0.02, and 0.2 at each twelfth, as a codec's key frames leave them."""
+    speed = np.random.default_rng(0).uniform(0.01, 0.02, 1000)
+    speed[5::12] = 0.2
+    return speed
+
+
+def test_key_frame_spikes_are_repaired_and_told_of(store, tmp_path):
+    np.save(tmp_path / "speed.npy", spiky())
+    notices = []
+    recording = ingest(tmp_path / "speed.npy", store, IngestSettings(fps=30, repair_spikes=True), notice=notices.append)
+    assert recording.speed.max() < 0.02
+    assert recording.speed[5::12].tolist() == spiky()[4::12].tolist()  # each is as the speed before it
+    assert recording.attributes["estimates"]["spikes"]["period"] == 12
+    assert notices == ["key-frame spikes every 12 frames: 83 of 1,000 speeds cut down"]
+
+
+def test_where_there_are_no_spikes_the_speed_is_left(store, tmp_path):
+    speed = spiky()
+    speed[5::12] = 0.015
+    np.save(tmp_path / "speed.npy", speed)
+    notices = []
+    recording = ingest(tmp_path / "speed.npy", store, IngestSettings(fps=30, repair_spikes=True), notice=notices.append)
+    assert recording.speed.tolist() == speed.tolist()
+    assert recording.attributes["estimates"] == {"frames": 600, "spikes": None}
+    assert notices == ["no key-frame spikes found in the first 600 frames; the speed is left as it is"]
+
+
+def test_frames_settings_are_refused_for_a_series(store, tmp_path):
+    np.save(tmp_path / "speed.npy", spiky())
+    with pytest.raises(SettingError, match=r"region, invert do not go with .*speed.npy.*leave them out"):
+        ingest(tmp_path / "speed.npy", store, IngestSettings(region=(0, 0, 1, 1), invert="yes"))
+
+
+def test_a_source_that_misstates_its_length_is_refused_where_that_matters(store, images, monkeypatch):
+    def misstated(path):
+        folder = ImageFolder(path)
+        folder.frame_count = 8
+        return folder
+
+    monkeypatch.setattr("fishray.ingest.writing.open_source", misstated)
+    assert ingest(images, store, name="plain").frame_count == 5
+    with pytest.raises(RecordingError, match=r"its first 4 were looked at and 3 should have been; .* --stop"):
+        ingest(images, store, IngestSettings(background="difference"))
+    assert open_store(store).names == ("plain",)
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Shards of 120 frames of 48 x 64."""
+    monkeypatch.setattr(writing, "SHARD_BYTES", 120 * 48 * 64)
+
+
+@pytest.fixture
+def long_video(make_video):
+    return make_video(np.random.default_rng(1).integers(0, 256, (500, 48, 64), dtype=np.uint8), "long.mkv")
+
+
+def stop_at(frames):
+    """A progress by which Ctrl-C strikes."""
+
+    def progress(done, _):
+        if done >= frames:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("settings", [IngestSettings(), EVERYTHING, IngestSettings(start=7, resample=40.0)])
+def test_what_ctrl_c_stopped_is_completed_bit_for_bit(store, tmp_path, long_video, small_shards, settings):
+    ingest(long_video, tmp_path / "whole.zarr", settings)
+    said = []
+    for frames in (120, 240, 360):
         with pytest.raises(KeyboardInterrupt):
-            ingest(images, store, progress=kill)
-    assert (store / "images").is_dir()
-    assert open_store(store).names == ()
-    assert ingest(images, store).frame_count == 5
+            ingest(long_video, store, settings, progress=stop_at(frames), notice=said.append)
+        assert open_store(store).names == ()
+    ingest(long_video, store, settings, notice=said.append)
+    assert contents(store) == contents(tmp_path / "whole.zarr")
+    assert [words for words in said if "going on" in words] == [
+        f"long: going on after its first {frames} frames, which are there" for frames in (120, 240, 360)
+    ]
+
+
+def test_what_was_begun_with_other_settings_is_begun_anew(store, tmp_path, long_video, small_shards):
+    ingest(long_video, tmp_path / "whole.zarr", IngestSettings(fps=10))
+    with pytest.raises(KeyboardInterrupt):
+        ingest(long_video, store, progress=stop_at(240))
+    said = []
+    ingest(long_video, store, IngestSettings(fps=10), notice=said.append)
+    assert said == ["long had been begun from another source or with other settings; begun anew"]
+    assert contents(store) == contents(tmp_path / "whole.zarr")
+
+
+def test_before_anything_is_on_disk_ctrl_c_leaves_nothing(store, images):
+    with pytest.raises(KeyboardInterrupt):
+        ingest(images, store, progress=stop_at(1))
+    assert not store.exists()
+
+
+def test_what_a_process_left_that_died_at_its_very_end_is_removed(store, images, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(unfinished, "clear", lambda *_, **__: None)
+        ingest(images, store)
+    assert (store / ".ingest-images").exists()
+    ingest(images, store)
+    assert sorted(each.name for each in store.iterdir()) == ["images", "zarr.json"]
 
 
 def test_a_path_that_is_no_store_is_refused_and_kept(store, images):

@@ -119,6 +119,17 @@ def test_what_was_begun_otherwise_is_begun_anew(path, undisturbed, fault):
     assert contents(path) == undisturbed
 
 
+def test_black_shards_are_gone_on_after_like_any_other(path):  # which zarr does not write
+    for stop in (SHARD + 1, 2 * SHARD + 1, 2 * SHARD + 2):
+        writer = begin(path)
+        for position in range(writer.frame_count, stop):
+            writer.append(np.zeros((1, 4, 6), np.uint8), [0.0] if position else [])
+    finish(writer, path)
+    recording = open_store(path).recording("tank")
+    assert recording.frame_count == 2 * SHARD + 2
+    assert not recording.read_frames(0, recording.frame_count).any()
+
+
 def test_frames_without_speeds_are_begun_anew(path):
     begin(path).append(FRAMES_THW)
     assert begin(path).frame_count == 0

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fishray import training
+from fishray.config.data import Folds
 from fishray.config.sweep import Sweep
 from fishray.files import previous
 from fishray.runs import Run, TrialState
@@ -63,9 +64,10 @@ def new_run(tank_store, tmp_path_factory):
     sweep = {"name": "tiny", "data": data, "labels": labels, "families": families}
     checked = Sweep.model_validate_json(json.dumps(sweep))
 
-    def begin():
+    def begin(**data):
         run = Run.claim(tmp_path_factory.mktemp("runs") / "tiny")
-        run.write_sweep(checked, provenance("fingerprint"))
+        settings = checked.data.model_copy(update=data)
+        run.write_sweep(checked.model_copy(update={"data": settings}), provenance("fingerprint"))
         return run
 
     return begin
@@ -214,6 +216,17 @@ def test_a_second_attempt_goes_on_with_the_scores_of_an_undisturbed_one(new_run,
     again = scores(process(granted(run, family, attempt=2, epochs=2)), epochs=2)
     assert killed + again == undisturbed[family]
     assert [each["epoch"] for each in again] == [3, 4]
+
+
+@pytest.mark.parametrize("family", ["lstm", "convlstm"])
+def test_a_second_attempt_of_a_trial_in_folds_goes_on_as_an_undisturbed_one(new_run, process, family):
+    split = Folds(folds=3)
+    undisturbed = scores(process(granted(new_run(split=split), family)), epochs=4)
+    run = new_run(split=split)
+    killed = scores(process(granted(run, family)), epochs=2)
+    again = scores(process(granted(run, family, attempt=2, epochs=2)), epochs=2)
+    assert killed + again == undisturbed
+    assert [len(each["folds"]) for each in undisturbed] == [3] * 4
 
 
 def test_an_attempt_that_died_before_its_first_epoch_costs_none(new_run, process):

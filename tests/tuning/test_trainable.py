@@ -14,6 +14,8 @@ from fishray.config.sweep import Sweep
 from fishray.files import previous
 from fishray.runs import Run, TrialState
 from fishray.runs.directory import provenance
+from fishray.sequences.recordings import find_recordings
+from fishray.store import fingerprint
 from fishray.training import learner
 from fishray.tuning.driver import Attempt
 from fishray.tuning.node import Node
@@ -67,7 +69,8 @@ def new_run(tank_store, tmp_path_factory):
     def begin(**data):
         run = Run.claim(tmp_path_factory.mktemp("runs") / "tiny")
         settings = checked.data.model_copy(update=data)
-        run.write_sweep(checked.model_copy(update={"data": settings}), provenance("fingerprint"))
+        made_with = provenance(fingerprint(find_recordings(settings)))
+        run.write_sweep(checked.model_copy(update={"data": settings}), made_with)
         return run
 
     return begin
@@ -192,6 +195,19 @@ def test_data_that_is_gone_is_no_fault_of_the_trial(new_run, process):
     gone = sweep.data.model_copy(update={"store": run.path / "gone.zarr"})
     run.write_sweep(sweep.model_copy(update={"data": gone}), made_with)
     assert list(process(granted(run, "lstm")).step()) == ["storage"]
+
+
+def test_a_recording_that_came_later_does_not_slip_in(new_run, process, tank_store, tmp_path):
+    store = tmp_path / "grows.zarr"
+    shutil.copytree(tank_store, store)
+    run = new_run(store=store, recordings=("tank-*",))
+    assert process(granted(run, "lstm")).step()["epoch"] == 1
+    shutil.copytree(store / "tank-1", store / "spare")  # not chosen
+    assert process(granted(run, "lstm", 1)).step()["epoch"] == 1
+    shutil.copytree(store / "tank-1", store / "tank-4")
+    result = process(granted(run, "lstm", 2)).step()
+    assert list(result) == ["storage"]
+    assert "grows.zarr has other recordings than when the sweep began" in result["storage"]
 
 
 def test_a_process_without_memory_dies_with_its_reason_so_that_the_trial_is_tried_again(new_run, process, monkeypatch):

@@ -227,6 +227,7 @@ def _facts(state: RunState, sweep: Sweep) -> list[str]:
     if not facts:
         return [sweep.name, "starting"]
     recordings = plural(len(facts["recordings"]), "recording")
+    recordings += f", {len(facts['folds'])} folds" if facts.get("folds") else ""
     gpus = plural(facts["gpus"], "GPU") if facts["gpus"] else "no GPU"
     named = f" ({facts['gpu_name']})" if facts["gpus"] and facts.get("gpu_name") else ""
     workers = f"up to {plural(facts['most_workers'], 'worker')} of " if facts.get("most_workers") else ""

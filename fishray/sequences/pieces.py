@@ -71,8 +71,8 @@ def _folds(recordings: Collection[Recording], split: Folds) -> tuple[tuple[Fold,
     if len(pieces) < split.folds:
         names = ", ".join(piece.recording.name for piece in pieces) or "none"
         raise SettingError(
-            f"data.split.folds: {split.folds} folds need {split.folds} recordings, and there are {len(pieces)}"
-            f"{' beside test' if test else ''} ({names}); lower it, ingest more, or split by time: "
+            f"data.split.folds: {split.folds} folds need {split.folds} recordings{' beside test' if test else ''}, and "
+            f"the sweep has {len(pieces)} ({names}); lower it, ingest more, or split by time: "
             f"--set 'data.split={{train: 0.6, validation: 0.2, test: 0.2}}'"
         )
     folds = []

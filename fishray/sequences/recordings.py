@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from fishray.config.data import DataSettings
 from fishray.errors import StoreError
+from fishray.sequences.sequence import Sequences
 from fishray.store import Recording, Store, open_store
 
 MOST_NAMES = 12
@@ -36,6 +37,11 @@ def find_recordings(data: DataSettings) -> tuple[Recording, ...]:
     holds = f"in {places}, which {'hold' if len(stores) > 1 else 'holds'}"
     chosen = choose(data.recordings, names, "data.recordings", holds) if data.recordings else names
     return tuple(_recording(name, stores) for name in chosen)
+
+
+def taken_from(recordings: Iterable[Recording], sequences: Sequences) -> tuple[Recording, ...]:
+    """Those recordings that sequences were cut from."""
+    return tuple(recording for recording in recordings if recording.name in sequences.recordings)
 
 
 def choose(wanted: Iterable[str], names: Collection[str], setting: str, among: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from fishray.ingest.writing import ingest
 from fishray.predictors.baselines import Algorithm
 from fishray.runs.lease import Holder
 from fishray.sequences import Sequences
-from fishray.sequences.recordings import find_recordings
+from fishray.sequences.recordings import find_recordings, taken_from
 from fishray.sequences.splits import RATES_ALIKE, load_sequences
 from fishray.simulate import simulate
 from fishray.store import Recording, Store, annotate, fingerprint, open_store
@@ -73,7 +73,7 @@ def prepare(sweep: Sweep, on_progress: OnProgress, drawn: Collection[str] = (), 
     prepare_store(sweep, on_progress)
     found = find_recordings(sweep.data)
     sequences = load_sequences(found, sweep.data, sweep.labels)
-    recordings = tuple(recording for recording in found if recording.name in sequences.recordings)
+    recordings = taken_from(found, sequences)
     _refuse_missing_frames(sweep, recordings)
     notes = (*_on_rates(recordings), *_on_thresholds(sweep, sequences))
     return Prepared(sweep, node, recordings, fingerprint(recordings), sequences, notes)

@@ -11,7 +11,7 @@ from fishray.errors import RunError
 from fishray.runs import Run, TrialState
 from fishray.runs.directory import provenance
 from fishray.sequences import Sequences
-from fishray.sequences.recordings import find_recordings
+from fishray.sequences.recordings import find_recordings, taken_from
 from fishray.sequences.splits import load_sequences
 from fishray.store import fingerprint
 from fishray.training import Score, Trainer, choose_device
@@ -150,8 +150,8 @@ def _refuse_taken_over(run: Run, trial: TrialState) -> None:
 
 def _refuse_other_data(run: Run, sweep: Sweep, begun_on: str) -> None:
     recordings = find_recordings(sweep.data)
-    used = load_sequences(recordings, sweep.data, sweep.labels).recordings  # speed alone: no frame is decoded for this
-    here = fingerprint([recording for recording in recordings if recording.name in used])
+    sequences = load_sequences(recordings, sweep.data, sweep.labels)  # speed alone: no frame is decoded for this
+    here = fingerprint(taken_from(recordings, sequences))
     if here != begun_on:
         places = ", ".join(map(str, sweep.data.stores))
         raise RunError(

@@ -24,8 +24,9 @@ from fishray.runs.directory import UMASKS
 from fishray.runs.lease import check_generation
 from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
-from fishray.sequences.recordings import find_recordings
+from fishray.sequences.recordings import find_recordings, taken_from
 from fishray.sequences.splits import load_sequences
+from fishray.store import fingerprint
 from fishray.tuning.driver import EPOCH_MARGIN, Attempt
 from fishray.tuning.node import Node, gpu_share
 from hpc.settings import NODE_END
@@ -53,19 +54,31 @@ class Host:
 
         torch.set_num_threads(cpus)
         self.run = run
-        self.sweep: Sweep = run.resolved()[0]
+        self.sweep, self._begun_with = run.resolved()
         self._resources = ExitStack()
         self._data: dict[bool, Sequences] = {}
         threading.Thread(target=self._end_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
 
     def data(self, frames: bool) -> Sequences:
-        """The splits, with frames from the node's shared cache if asked for; loaded once."""
+        """The splits, with frames from the node's shared cache if asked for; loaded once.
+
+        Raises
+        ------
+        StoreError
+            If it is no longer what the sweep began with: a pattern may match a recording that came later.
+        """
         if frames not in self._data:
             read = None
             if frames:
                 read = self._resources.enter_context(FrameCache(cache_key(self.run))).frames
-            data = self.sweep.data
-            self._data[frames] = load_sequences(find_recordings(data), data, self.sweep.labels, read)
+            recordings = find_recordings(self.sweep.data)
+            loaded = load_sequences(recordings, self.sweep.data, self.sweep.labels, read)
+            if fingerprint(taken_from(recordings, loaded)) != self._begun_with["fingerprint"]:
+                raise StoreError(
+                    f"{', '.join(map(str, self.sweep.data.stores))} has other recordings than when the sweep began; "
+                    f"put them back as they were, or start over: --fresh"
+                )
+            self._data[frames] = loaded
         return self._data[frames]
 
     def close(self) -> None:

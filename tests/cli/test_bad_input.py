@@ -192,6 +192,26 @@ CASES = {
         edit(("  look_back: 90", "  look_back: 90\n  recordings: [fisch]")),
         ["no recording fisch in tank.zarr, which holds fish; did you mean fish?"],
     ),
+    "pattern that matches nothing": Case(
+        edit(("  look_back: 90", "  look_back: 90\n  recordings: [fisch_*]")),
+        ["data.recordings: no recording matches fisch_* in tank.zarr, which holds fish; did you mean fish?"],
+    ),
+    "more folds than recordings": Case(
+        edit(("{train: 0.6, validation: 0.2, test: 0.2}", "{by: recording, folds: 3}")),
+        ["data.split.folds: 3 folds need 3 recordings, and the sweep has 1 (fish); lower it, ingest more, or split by"],
+    ),
+    "folds with nothing left beside test": Case(
+        edit(("{train: 0.6, validation: 0.2, test: 0.2}", "{by: recording, folds: 2, test: [fish]}")),
+        ["2 folds need 2 recordings beside test, and the sweep has 0 (none)"],
+    ),
+    "folds with shares of time": Case(
+        edit(("{train: 0.6, validation: 0.2, test: 0.2}", "{by: recording, folds: 2, test: 0.2}")),
+        ["line 5 data.split.test 0.2: must be a list of recordings ([a, day1_*])"], faults=1,
+    ),
+    "second store that is missing": Case(
+        edit(("store: tank.zarr", "store: [tank.zarr, tanc.zarr]")),
+        ["no store at tanc.zarr; make it: fishray ingest VIDEO --store tanc.zarr"],
+    ),
     "frames for a series": Case(
         edit(("  lstm:", "  convlstm:")), ["fish holds speed alone, but convlstm reads frames; ingest its video"]
     ),

@@ -79,8 +79,8 @@ class Story:
         self.records.append(self.run.journal.append(event, **fields))
         return self.records[-1]
 
-    def sweep(self):
-        self.tell("sweep", **FACTS)
+    def sweep(self, **facts):
+        self.tell("sweep", **FACTS | facts)
 
     def baselines(self):
         for name, scores in BASELINES.items():

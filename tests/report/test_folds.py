@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from fishray.report.ranking import rank
+from fishray.config.sweep import LabelSettings
+from fishray.report.ranking import _block_frames, rank
 from fishray.report.terminal import print_csv, print_json, print_report
 
 HELD_OUT = ["day1_am, day1_noon, day1_pm", "day2", "day3"]
@@ -31,14 +32,7 @@ def told(new_run):
     def tell(test=None, notes=()):
         split = {"by": "recording", "folds": 3, **({"test": test} if test else {})}
         story = new_run(data={"store": "data/tank.zarr", "split": split})
-        story.tell(
-            "sweep",
-            recordings=[{"name": "day2", "fps": 30.0, "frames": 14_400}],
-            folds=HELD_OUT,
-            notes=list(notes),
-            host="tank-pc",
-            pid=4711,
-        )
+        story.sweep(folds=HELD_OUT, notes=list(notes))
         for name, aucs in (("persistence", PERSISTENCE), ("published algorithm", (0.70, 0.72, 0.74))):
             scores = {"auc": mean(aucs), "average_precision": 0.4, "youden_j": 0.5}
             story.tell("baseline", name=name, scores=scores, folds=of_folds(*aucs))
@@ -114,6 +108,19 @@ def test_every_fold_stands_in_the_csv_and_in_the_json(told, shown):
     data = json.loads(shown(lambda console: print_json(ranking, console), 40))
     assert data["folds"] == HELD_OUT
     assert data["rows"][0]["folds"] == [0.9, 0.8, 0.82]
+
+
+def test_blocks_are_four_horizons_of_the_fastest_recording(told):
+    rates = [{"name": name, "fps": fps, "frames": 9000} for name, fps in (("day2", 25.0), ("day3", 30.0))]
+    story = told()
+    story.sweep(recordings=rates, folds=HELD_OUT)
+    state = story.run.state()
+
+    def block(**labels):
+        return _block_frames(state, story.run.resolved()[0].model_copy(update={"labels": LabelSettings(**labels)}))
+
+    assert block(horizon_s=3.0) == 4 * 90
+    assert block(horizon_s=1.5) == 300  # the least: 4 * 45 is shorter
 
 
 def test_notes_on_the_data_stand_in_the_report(told, shown):

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from fishray.report.live import LiveView, print_next, render, sparkline
+from fishray.report.live import LiveView, print_next, print_status, render, sparkline
 from fishray.runs import RunState, leased
 
 
@@ -188,6 +188,13 @@ def test_a_log_has_one_plain_line_for_each_notable_event(under_way):
     assert said.count("lstm-0001 stopped at rung 1 (0.710, needed 0.810)") == 1
     assert "lstm-0002 failed: OutOfMemoryError: this GPU share is too small" in said
     assert said[-2:] == ["scoring 5 predictors on test", "finished"]
+
+
+def test_folds_stand_beside_the_recordings(new_run, shown):
+    story = new_run()
+    story.sweep(folds=["a", "b", "c"], host="tank-pc", pid=4711)
+    text = shown(lambda console: print_status(story.run, console), 120)
+    assert "tank.zarr (1 recording, 3 folds, 8:00 min, 13.1 % positive)" in text
 
 
 def test_a_terminal_is_redrawn_in_place(under_way):

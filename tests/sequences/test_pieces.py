@@ -63,9 +63,9 @@ def test_every_recording_is_held_out_once_trained_on_else_and_never_both(recordi
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        (Folds(folds=6), r"data.split.folds: 6 folds need 6 recordings, and there are 5 \(day1, day2, day3, .*\)"),
-        (Folds(folds=3, test=("day[1-3]",)), r"3 folds need 3 recordings, and there are 2 beside test \(day4, day5\)"),
-        (Folds(folds=2, test=("day*",)), r"2 folds need 2 recordings, and there are 0 beside test \(none\)"),
+        (Folds(folds=6), r"data.split.folds: 6 folds need 6 recordings, and the sweep has 5 \(day1, day2, day3, .*\)"),
+        (Folds(folds=3, test=("day[1-3]",)), r"3 folds need 3 recordings beside test, .* has 2 \(day4, day5\)"),
+        (Folds(folds=2, test=("day*",)), r"2 folds need 2 recordings beside test, and the sweep has 0 \(none\)"),
         (Split(train=("day*",), validation=("day2",)), "data.split: recording day2 stands in train and in validation"),
         (Split(train=("day1",), validation=("day2",), test=("*2",)), "recording day2 stands in validation and in test"),
     ],

@@ -34,9 +34,7 @@ class Desk:
         variables
             Added to its environment.
         """
-        environment = os.environ | {"TMPDIR": str(self.scratch), "HOME": str(self.folder / "home"), "COLUMNS": "120"}
-        for name in ("RAY_AUTH_TOKEN_PATH", "PYTEST_CURRENT_TEST"):  # by the latter, mlflow behaves better than it is
-            environment.pop(name, None)
+        environment = self.environment()
         with (self.folder / "log.txt").open("ab") as log:
             command = [*before, Path(sys.executable).with_name("fishray"), *words]
             process = subprocess.Popen(
@@ -44,6 +42,13 @@ class Desk:
             )
         self.started.append(process)
         return process
+
+    def environment(self):
+        """What its commands find around them."""
+        environment = os.environ | {"TMPDIR": str(self.scratch), "HOME": str(self.folder / "home"), "COLUMNS": "120"}
+        for name in ("RAY_AUTH_TOKEN_PATH", "PYTEST_CURRENT_TEST"):  # by the latter, mlflow behaves better than it is
+            environment.pop(name, None)
+        return environment
 
     def log(self):
         """The end of what the commands have said."""

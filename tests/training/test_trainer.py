@@ -306,11 +306,14 @@ def test_clips_of_the_training_split_are_learnt_by_heart(make_trainer, model):
     assert [step for step, _, _ in told] == list(range(20, 20 * len(told) + 1, 20))
 
 
-def test_recordings_of_different_frame_sizes_are_trained_together(make_trainer, tank):
+def test_recordings_of_different_frame_sizes_are_trained_together(make_trainer, tank, tmp_path):
     first, second, third = tank.train
     half = dataclasses.replace(second, frames=np.ascontiguousarray(second.frames[:, ::2, ::2]))
     data = Sequences((first, half, third), tank.validation)
-    assert math.isfinite(make_trainer("convlstm", data=data).run_epoch().loss)
+    trainer = make_trainer("convlstm", data=data)
+    assert math.isfinite(trainer.run_epoch().loss)
+    trainer.save_best(tmp_path / "best")
+    assert NetworkPredictor.load(tmp_path / "best").reads.frame_sizes == ((24, 32), (12, 16))
 
 
 def test_reduced_precision_is_used_where_it_is_asked_for(make_trainer):

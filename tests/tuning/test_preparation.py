@@ -1,11 +1,15 @@
 """What is refused before a sweep starts, where it takes data to see it."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from fishray.config.loader import load_sweep
 from fishray.errors import StoreError
-from fishray.store import open_store
-from fishray.tuning.preparation import prepare_store
+from fishray.store import new_recording, open_store
+from fishray.tuning.plan import describe
+from fishray.tuning.preparation import prepare, prepare_store
 
 TANK = """
 data: {store: tank.zarr, simulate: {minutes: 0.1, fish: 2, height: 48, width: 64}}
@@ -19,6 +23,29 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sweep.yaml").write_text(TANK)
     return tmp_path / "sweep.yaml"
+
+
+FOLDS = """
+data: {store: days.zarr, look_back: 90, split: {by: recording, folds: 2}}
+labels: {horizon_s: 0.5, range_threshold: RULE}
+families: {lstm: {trials: 1}}
+"""
+
+
+@pytest.fixture
+def prepared(tmp_path, monkeypatch):
+    """Prepare a sweep on two days with these frame rates and this threshold."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(rates, threshold="auto"):
+        for day, fps in enumerate(rates, start=1):
+            origin = {"fps": fps, "source": "day", "source_sha256": str(day), "settings": {}, "fishray": "0"}
+            with new_recording(Path("days.zarr"), f"day{day}", origin) as writer:
+                writer.finish((1 + day / 10) * np.random.default_rng(day).uniform(0, 0.01, 499))
+        Path("folds.yaml").write_text(FOLDS.replace("RULE", str(threshold)))
+        return prepare(load_sweep(Path("folds.yaml")), silent)
+
+    return make
 
 
 def silent(*_):
@@ -42,3 +69,26 @@ def test_another_tank_than_the_one_in_the_store_is_refused(sweep):
     with pytest.raises(StoreError, match=r"seed 0, not 3.*--set data\.store=tank-2\.zarr"):
         prepare_store(load_sweep(sweep, ["data.simulate.seed=3"]), silent)
     assert made() == first
+
+
+def test_different_frame_rates_are_noted(prepared):
+    (note,) = prepared((25.0, 30.0), 0.005).notes
+    assert note.startswith("recordings of 25 and 30 fps: look_back, steps and speeds count frames")
+
+
+def test_one_frame_rate_and_a_given_threshold_need_no_note(prepared):
+    assert prepared((30.0, 30.0), 0.005).notes == ()
+
+
+def test_thresholds_of_folds_are_noted(prepared):
+    made = prepared((30.0, 30.0))
+    first, second = (fold.range_threshold for fold in made.sequences.folds)
+    assert first > second  # from the other day: the second is faster
+    assert f"({second:.3g} to {first:.3g})" in made.notes[0]
+
+
+def test_a_plan_counts_the_steps_of_every_fold(prepared):
+    plan = describe(prepared((30.0, 30.0)))
+    assert plan.folds == ("day1", "day2")
+    assert plan.families[0].steps_per_epoch == (200, 200)  # 100 for each
+    assert plan.valid_frames.keys() == {"validation"}

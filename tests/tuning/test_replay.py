@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fishray import __version__
+from fishray.config.data import Folds
 from fishray.config.sweep import Sweep
 from fishray.errors import RunError, StoreError
 from fishray.runs import Run
@@ -122,6 +123,24 @@ def test_a_trial_comes_out_again_to_the_last_bit_and_its_run_is_untouched(write_
     assert [str(each) for each in every] == ["equal"] * EPOCHS
     assert conclusion(every) == "equal to the journal in all 3 epochs"
     assert tree(run.path) == before
+
+
+def test_a_trial_in_folds_comes_out_again_to_the_last_bit(tmp_path, sweep, made_with):
+    folded = sweep.model_copy(update={"data": sweep.data.model_copy(update={"split": Folds(folds=3)})})
+    run = Run.claim(tmp_path / "tiny")
+    run.write_sweep(folded, made_with)
+    trial = draw_trial(sweep.seed, "lstm", sweep.families["lstm"], 0)
+
+    def train(data):
+        trainer = Trainer(trial, data, torch.device("cpu"))
+        return [trainer.run_epoch().as_dict() for _ in range(2)]
+
+    torch.set_num_threads(1)
+    run.journal.append("trial", config=trial.model_dump(mode="json"))
+    for result in with_data(folded, trial, train):
+        assert len(result["folds"]) == 3
+        run.journal.append("result", trial=trial.id, attempt=1, cpus=1, gpus=0.0, **result)
+    assert [str(each) for each in replayed(run)] == ["equal"] * 2
 
 
 def test_a_value_that_does_not_come_out_is_named_with_its_difference(write_run):

@@ -11,6 +11,7 @@ from fishray.report.ranking import rank
 from fishray.runs import Run, leased
 from fishray.runs.directory import provenance
 from fishray.sequences import Sequences, valid_labels
+from fishray.store import open_store
 from fishray.tuning.crew import Crew
 from fishray.tuning.node import Node
 from fishray.tuning.preparation import Prepared
@@ -33,7 +34,7 @@ def run(tmp_path, tank_store, tank, make_trial):
     (tmp_path / "sweep.yaml").write_text(SWEEP.format(store=tank_store))
     sweep = load_sweep(tmp_path / "sweep.yaml")
     run = Run.claim(tmp_path / "run")
-    run.write_sweep(sweep, provenance("fingerprint"))
+    run.write_sweep(sweep, provenance(open_store(tank_store).fingerprint(tank.recordings)))
     label = valid_labels(tank.validation)
     record = run.journal.append
     for number, family in enumerate(["lstm"] * 4 + ["gru"]):

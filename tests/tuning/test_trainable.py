@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from fishray import training
+from fishray.config.data import Folds
 from fishray.config.sweep import Sweep
 from fishray.files import previous
 from fishray.runs import Run, TrialState
 from fishray.runs.directory import provenance
+from fishray.sequences.recordings import find_recordings
+from fishray.store import fingerprint
 from fishray.training import learner
 from fishray.tuning.driver import Attempt
 from fishray.tuning.node import Node
@@ -63,9 +66,11 @@ def new_run(tank_store, tmp_path_factory):
     sweep = {"name": "tiny", "data": data, "labels": labels, "families": families}
     checked = Sweep.model_validate_json(json.dumps(sweep))
 
-    def begin():
+    def begin(**data):
         run = Run.claim(tmp_path_factory.mktemp("runs") / "tiny")
-        run.write_sweep(checked, provenance("fingerprint"))
+        settings = checked.data.model_copy(update=data)
+        made_with = provenance(fingerprint(find_recordings(settings)))
+        run.write_sweep(checked.model_copy(update={"data": settings}), made_with)
         return run
 
     return begin
@@ -192,6 +197,19 @@ def test_data_that_is_gone_is_no_fault_of_the_trial(new_run, process):
     assert list(process(granted(run, "lstm")).step()) == ["storage"]
 
 
+def test_a_recording_that_came_later_does_not_slip_in(new_run, process, tank_store, tmp_path):
+    store = tmp_path / "grows.zarr"
+    shutil.copytree(tank_store, store)
+    run = new_run(store=store, recordings=("tank-*",))
+    assert process(granted(run, "lstm")).step()["epoch"] == 1
+    shutil.copytree(store / "tank-1", store / "spare")  # not chosen
+    assert process(granted(run, "lstm", 1)).step()["epoch"] == 1
+    shutil.copytree(store / "tank-1", store / "tank-4")
+    result = process(granted(run, "lstm", 2)).step()
+    assert list(result) == ["storage"]
+    assert "grows.zarr has other recordings than when the sweep began" in result["storage"]
+
+
 def test_a_process_without_memory_dies_with_its_reason_so_that_the_trial_is_tried_again(new_run, process, monkeypatch):
     run = new_run()
     trainable = process(granted(run, "lstm"))
@@ -214,6 +232,17 @@ def test_a_second_attempt_goes_on_with_the_scores_of_an_undisturbed_one(new_run,
     again = scores(process(granted(run, family, attempt=2, epochs=2)), epochs=2)
     assert killed + again == undisturbed[family]
     assert [each["epoch"] for each in again] == [3, 4]
+
+
+@pytest.mark.parametrize("family", ["lstm", "convlstm"])
+def test_a_second_attempt_of_a_trial_in_folds_goes_on_as_an_undisturbed_one(new_run, process, family):
+    split = Folds(folds=3)
+    undisturbed = scores(process(granted(new_run(split=split), family)), epochs=4)
+    run = new_run(split=split)
+    killed = scores(process(granted(run, family)), epochs=2)
+    again = scores(process(granted(run, family, attempt=2, epochs=2)), epochs=2)
+    assert killed + again == undisturbed
+    assert [len(each["folds"]) for each in undisturbed] == [3] * 4
 
 
 def test_an_attempt_that_died_before_its_first_epoch_costs_none(new_run, process):

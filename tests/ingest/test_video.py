@@ -15,8 +15,9 @@ def test_a_video_without_loss_gives_its_grey_levels_back(make_video, noise_thw):
     assert np.array_equal(decode(video.path), noise_thw)
 
 
-
-@pytest.mark.parametrize(("name", "codec", "pixels"), [("fish.mp4", "libx264", "yuv420p"), ("fish.mkv", "ffv1", "gray")])
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"), [("fish.mp4", "libx264", "yuv420p"), ("fish.mkv", "ffv1", "gray")]
+)
 def test_frames_are_counted_before_they_are_decoded(make_video, noise_thw, name, codec, pixels):
     assert Video(make_video(noise_thw, name, codec, pixels)).frame_count == 60
 

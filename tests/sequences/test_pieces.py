@@ -79,7 +79,10 @@ def test_impossible_splits_are_refused(recordings, split, message):
     ("split", "message"),
     [
         (Folds(test=("dey3",)), r"data.split.test: no recording dey3 among day1, .*; did you mean day3\?"),
-        (Split(train=("night*",), validation=("day2",)), r"data.split.train: no recording matches night\* among day1, "),
+        (
+            Split(train=("night*",), validation=("day2",)),
+            r"data.split.train: no recording matches night\* among day1, ",
+        ),
     ],
 )
 def test_a_name_in_the_split_that_no_recording_has_is_refused_with_the_nearest(recordings, split, message):

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fishray.cli.findings import print_findings
 from fishray.cli.sweeps import Overrides, Place
 from fishray.errors import SettingError
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from hpc.doctor import Checkup, Need
     from hpc.settings import ClusterSettings
-
-STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
-INDENT = len("  failure  ")
 
 TRIALS = 100
 """Of a sweep that is not named."""
@@ -117,28 +114,11 @@ def doctor(
 
 
 def print_checkup(checkup: "Checkup", console: "Console") -> None:
-    """Show what was found in one place, each finding with its remedy behind an arrow.
-
-    On a terminal a finding has as many lines as it needs, in a log one.
-    """
+    """Show what was found in one place, each finding with its remedy behind an arrow."""
     from rich.text import Text
 
     console.print(Text(f" {checkup.place}", style="bold"), soft_wrap=True)
-    for finding in checkup.findings:
-        remedy = f"→ {finding.remedy}" if finding.remedy else ""
-        whole = f"{finding.text} {remedy}".rstrip()
-        room = max(20, console.width - INDENT)
-        lines = [whole]
-        if console.is_terminal and len(whole) > room:
-            lines = [*_wrapped(finding.text, room), *_wrapped(remedy, room, "  ")]
-        first = (f"  {finding.level:<7}  ", STYLES[finding.level])
-        for line in lines:
-            console.print(Text.assemble(first, line), soft_wrap=True)
-            first = (" " * INDENT, "")
-
-
-def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    return wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    print_findings([(finding.level, finding.text, finding.remedy) for finding in checkup.findings], console)
 
 
 def _load(

@@ -1,7 +1,6 @@
 """Tables of the commands that have no view of their own."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,42 +8,18 @@ from rich.console import Console
 
 from fishray.config.sweep import Sweep
 from fishray.report.columns import Column, align, needed_width
-from fishray.report.live import sparkline
-from fishray.report.wording import footage, plural
+from fishray.report.wording import plural
 from fishray.runs import TrialState
-from fishray.signals.quality import RecordingFacts
 
 if TYPE_CHECKING:  # it knows networks, and with them torch, for which `status` would wait
     from fishray.tuning.plan import Plan
 
 
-def print_inspection(facts: Sequence[RecordingFacts], store: str, rule: str, console: Console) -> None:
-    """Show what a store holds."""
-    columns = [
-        Column("recording", [each.name for each in facts]),
-        Column("frames", [f"{each.frame_count:,}" for each in facts], "right"),
-        Column("length", [footage(each.duration_s) for each in facts], "right"),
-        Column("positive", ["–" if each.positives is None else f"{each.positives:.1%}" for each in facts], "right"),
-        Column("events", [f"{each.events:,}" for each in facts], "right"),
-        Column("speed", [sparkline(each.speed_curve) for each in facts]),
-        Column("median", [f"{each.speed_quantiles[1]:.1e}" for each in facts], "right"),
-        Column("95 %", [f"{each.speed_quantiles[2]:.1e}" for each in facts], "right"),
-        Column("stored", ["–" if each.frame_size is None else "{}x{}".format(*each.frame_size) for each in facts]),
-        Column("fps", [f"{each.fps:g}" for each in facts], "right"),
-        Column("disk", [f"{each.disk_bytes / 1e6:.1f} MB" for each in facts], "right"),
-    ]
-    _say(console, f"{store} · labels by {rule}")
-    _print_columns(columns, console)
-    sweep = "video" if any(each.frame_size for each in facts) else "lstm"
-    words = ["fishray", "tune", f"sweeps/{sweep}.yaml", "--set", f"data.store={store}"]
-    _say(console, f"Next: {shlex.join(words)}")
-
-
 def print_trial(trial: TrialState, run: Path, console: Console) -> None:
     """Show one trial: settings, epochs, why it ended and, if it failed, where."""
     config = trial.config
-    _say(console, f"{config.id} · {trial.status}{f': {trial.reason}' if trial.reason else ''} · seed {config.seed}")
-    _say(console, f" settings  {', '.join(f'{key} {value}' for key, value in config.settings.model_dump().items())}\n")
+    say(console, f"{config.id} · {trial.status}{f': {trial.reason}' if trial.reason else ''} · seed {config.seed}")
+    say(console, f" settings  {', '.join(f'{key} {value}' for key, value in config.settings.model_dump().items())}\n")
     results = [trial.results[epoch] for epoch in sorted(trial.results)]
     if results:
         columns = [Column("epoch", [str(result["epoch"]) for result in results], "right")]
@@ -55,10 +30,10 @@ def print_trial(trial: TrialState, run: Path, console: Console) -> None:
                 Column("by fold", [" ".join(f"{fold['auc']:.3f}" for fold in each["folds"]) for each in results])
             )
         columns.append(Column("", ["best" if each["epoch"] == trial.best_epoch else "" for each in results]))
-        _print_columns(columns, console)
+        print_columns(columns, console)
     if trial.traceback:
-        _say(console, trial.traceback)
-    _say(console, f"\nNext: {shlex.join(['fishray', 'report', str(run)])}")
+        say(console, trial.traceback)
+    say(console, f"\nNext: {shlex.join(['fishray', 'report', str(run)])}")
 
 
 def print_plan(plan: "Plan", console: Console) -> None:
@@ -71,12 +46,12 @@ def print_plan(plan: "Plan", console: Console) -> None:
         machine = f"up to {plural(node.most_workers, 'worker')} of {machine}"
     data = " · ".join(f"{split} {frames:,} ({share:.1%})" for split, (frames, share) in plan.valid_frames.items())
     rungs = " → ".join(map(str, sweep.search.rungs))
-    _say(console, f"{sweep.name} · seed {sweep.seed} · {machine} · data {plan.fingerprint[:8]}")
-    _say(console, f" recordings               {', '.join(plan.recordings)}")
-    _say(console, f" valid frames (positive)  {data}")
+    say(console, f"{sweep.name} · seed {sweep.seed} · {machine} · data {plan.fingerprint[:8]}")
+    say(console, f" recordings               {', '.join(plan.recordings)}")
+    say(console, f" valid frames (positive)  {data}")
     if plan.folds:
-        _say(console, f" folds                    a network for each, held out: {' | '.join(plan.folds)}")
-    _say(console, f" rungs                    {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}\n")
+        say(console, f" folds                    a network for each, held out: {' | '.join(plan.folds)}")
+    say(console, f" rungs                    {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}\n")
     families = plan.families
     at_once = "on a worker at once" if node.most_workers else "at once"
     columns = [
@@ -89,19 +64,19 @@ def print_plan(plan: "Plan", console: Console) -> None:
         Column(at_once, [str(family.at_once) for family in families], "right"),
         Column("model", [family.model for family in families]),
     ]
-    _print_columns(columns, console)
+    print_columns(columns, console)
 
 
 def print_without_data(sweep: Sweep, console: Console) -> None:
     """Show what a sweep would run, as far as that can be said before its tank is simulated."""
     rungs = " → ".join(map(str, sweep.search.rungs))
     families = " · ".join(f"{plural(family.trials, 'trial')} of {name}" for name, family in sweep.families.items())
-    _say(console, f"{sweep.name} · seed {sweep.seed} · {families}")
-    _say(console, f" data           {sweep.data.store} is not there yet: the driver simulates it first")
-    _say(console, f" rungs          {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}")
+    say(console, f"{sweep.name} · seed {sweep.seed} · {families}")
+    say(console, f" data           {sweep.data.store} is not there yet: the driver simulates it first")
+    say(console, f" rungs          {rungs} epochs, by {sweep.search.metric.replace('_', ' ')}")
 
 
-def _print_columns(columns: list[Column], console: Console) -> None:
+def print_columns(columns: list[Column], console: Console) -> None:
     """Print a table; the last columns go where the terminal is too narrow."""
     while needed_width(columns) > console.width and len(columns) > 1:
         columns = columns[:-1]
@@ -109,7 +84,8 @@ def _print_columns(columns: list[Column], console: Console) -> None:
         console.print(line, highlight=False, no_wrap=True, overflow="ignore", crop=False)
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
+    """Print text as it is, its lines as long as they are."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from fishray.cli.ingesting import ingest
-
-LOW_FRACTION = 0.1
+from fishray.cli.inspecting import inspect
 
 
 def register(app: typer.Typer) -> None:
@@ -42,24 +41,3 @@ def simulate(
         )
     words = ["fishray", "ingest", str(out), "--store", str(out.with_suffix(".zarr"))]
     typer.echo(f"Next: {shlex.join(words)}")
-
-
-def inspect(
-    store: Annotated[Path, typer.Argument(help="The zarr store.", metavar="STORE.zarr")],
-    horizon: Annotated[int, typer.Option(help="Look-ahead of the label rule, in frames.", min=1)] = 45,
-    range_threshold: Annotated[float, typer.Option(help="Least range of speed within the horizon.")] = 0.001,
-) -> None:
-    """Say what a store holds.
-
-    For each recording: frames, length, size, speed, and what share of its frames the label rule calls positive. Choose
-    range_threshold so that neither class is rare; a sweep takes it from the train split with range_threshold: auto.
-    """
-    from rich.console import Console
-
-    from fishray.cli.printing import print_inspection
-    from fishray.signals.quality import inspect_store
-    from fishray.store import open_store
-
-    facts = inspect_store(open_store(store), horizon, LOW_FRACTION, range_threshold)
-    rule = f"horizon {horizon} frames, range_threshold {range_threshold:g}"
-    print_inspection(facts, str(store), rule, Console())

@@ -102,8 +102,8 @@ def load_profile(path: Path | None = None) -> dict[str, Any]:
     return data
 
 
-def parse_override(override: str) -> tuple[str, Any]:
-    """Split ``key=value`` and read the value as YAML.
+def parse_override(override: str, option: str = "--set", example: str = "search.max_epochs=3") -> tuple[str, Any]:
+    """Split ``key=value``, as it is given with an option, and read the value as YAML.
 
     Raises
     ------
@@ -112,18 +112,18 @@ def parse_override(override: str) -> tuple[str, Any]:
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise SettingError(f"--set {override}: write it as key=value, for example --set search.max_epochs=3")
+        raise SettingError(f"{option} {override}: write it as key=value, for example {option} {example}")
     yaml = YAML(typ="safe", pure=True)
     faults: list[Fault] = []
     try:
         node = yaml.compose(text)
         value = None if node is None else _plain(node, (), yaml, {}, faults)
     except MarkedYAMLError as error:
-        raise SettingError(f"--set {override}: the value is not YAML ({error.problem})") from error
+        raise SettingError(f"{option} {override}: the value is not YAML ({error.problem})") from error
     except RecursionError:
-        raise SettingError(f"--set {override}: the value holds itself") from None
+        raise SettingError(f"{option} {override}: the value holds itself") from None
     if faults:
-        raise SettingError(f"--set {override}: {faults[0].key} stands twice")
+        raise SettingError(f"{option} {override}: {faults[0].key} stands twice")
     return key, value
 
 

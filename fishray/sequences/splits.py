@@ -12,11 +12,9 @@ from fishray.config.sweep import LabelSettings
 from fishray.errors import LabelError, RecordingError, SettingError
 from fishray.sequences.pieces import Fold, Piece, cut
 from fishray.sequences.sequence import Sequence, Sequences, valid_labels
-from fishray.signals.targets import burst_labels, horizon_ranges
+from fishray.signals.targets import burst_labels
+from fishray.signals.thresholds import suggest_threshold
 from fishray.store import Recording
-
-ACTIVE_SHARE = 0.69
-"""Share of horizons whose range reaches the published threshold in the published train split."""
 
 RATES_ALIKE = 1.01
 """Frame rates that differ by less are one: 29.97 and 30 fps."""
@@ -120,11 +118,17 @@ def _range_threshold(train: Ordered[tuple[Recording, int, int]], labels: LabelSe
     """The threshold c of the rule; ``auto`` makes as many horizons of train active as in the published recording."""
     if labels.range_threshold != "auto":
         return float(labels.range_threshold)
-    ranges = [
-        horizon_ranges(recording.speed[start : stop - 1], labels.horizon_frames(recording.fps))
-        for recording, start, stop in train
-    ]
-    return float(np.quantile(np.concatenate(ranges), 1 - ACTIVE_SHARE))
+    suggested = suggest_threshold(
+        [(recording.speed[start : stop - 1], labels.horizon_frames(recording.fps)) for recording, start, stop in train]
+    )
+    if suggested is None or suggested.in_noise:
+        names = ", ".join(dict.fromkeys(recording.name for recording, _, _ in train))
+        found = "" if suggested is None else f" ({suggested.value:.1e}; noise alone gives {suggested.noise_range:.1e})"
+        raise LabelError(
+            f"labels.range_threshold: auto would label noise: the train split is nearly still{found}: {names}; state a "
+            "number, choose other recordings (data.recordings), or look: fishray inspect STORE"
+        )
+    return suggested.value
 
 
 def _cut(

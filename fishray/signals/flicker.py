@@ -1,4 +1,4 @@
-"""Light that flickers: the whole picture grows brighter and darker from frame to frame, and every pixel seems to move."""
+"""Light that flickers: every pixel grows brighter and darker from frame to frame, and all of them seem to move."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,8 +45,8 @@ def find_flicker(means: Sequence[NDArray[np.float64]], speed: NDArray[np.float64
     Returns
     -------
     Flicker or None
-        None where the light is steady, changes smoothly, or changes little beside what the animals do. Animals that move
-        change the mean as well, but a little and smoothly.
+        None where the light is steady, changes smoothly, or changes little beside what the animals do. They change the
+        mean as they move, too, but a little and smoothly.
     """
     changes = [np.diff(piece) for piece in means if len(piece) > SHORTEST_SEGMENT]
     usual_speed = float(np.median(speed)) if len(speed) else 0.0

@@ -1,5 +1,6 @@
 """The range threshold of the label rule, taken from the data; and whether it would only measure noise."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -36,6 +37,11 @@ class SuggestedThreshold:
         """Whether labels by this threshold would tell noise from noise."""
         return self.value <= NOISE_FACTOR * self.noise_range and self.value <= QUIET_FACTOR * self.quiet_range
 
+    @property
+    def floor(self) -> float:
+        """What a threshold must be well above to say anything."""
+        return max(self.noise_range, self.quiet_range)
+
 
 def suggest_threshold(pieces: Sequence[tuple[NDArray[np.float64], int]]) -> SuggestedThreshold | None:
     """Suggest the threshold that as many horizons reach as in the published recording.
@@ -50,7 +56,7 @@ def suggest_threshold(pieces: Sequence[tuple[NDArray[np.float64], int]]) -> Sugg
     SuggestedThreshold or None
         None where no piece is as long as its horizon.
     """
-    ranges = np.concatenate([horizon_ranges(speed, horizon) for speed, horizon in pieces])
+    ranges = np.concatenate([np.empty(0), *(horizon_ranges(speed, horizon) for speed, horizon in pieces)])
     if not len(ranges):
         return None
     quiet, value = np.quantile(ranges, [QUIET_SHARE, 1 - ACTIVE_SHARE])
@@ -63,7 +69,7 @@ def _noise_range(speeds: Sequence[NDArray[np.float64]], horizon: int) -> float:
     seconds = np.concatenate([np.abs(np.diff(speed, 2)) for speed in speeds])
     if not len(seconds):
         return 0.0
-    deviation = float(np.median(seconds)) / (MAD * np.sqrt(6))
+    deviation = float(np.median(seconds)) / (MAD * math.sqrt(6))
     return deviation * _normal_range(horizon + 1)
 
 

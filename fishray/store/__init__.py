@@ -14,7 +14,15 @@ A recording moves to its place in one step when all of it is on disk, so it is w
 leaves is never read; the next one with the same source and settings goes on with it.
 """
 
-from fishray.store.reading import Recording, Store, annotate, existing_recording, natural_order, open_store
+from fishray.store.reading import (
+    Recording,
+    Store,
+    annotate,
+    existing_recording,
+    fingerprint,
+    natural_order,
+    open_store,
+)
 from fishray.store.writing import CHUNK_FRAMES, RecordingWriter, new_recording
 
 __all__ = [
@@ -24,6 +32,7 @@ __all__ = [
     "Store",
     "annotate",
     "existing_recording",
+    "fingerprint",
     "natural_order",
     "new_recording",
     "open_store",

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fishray.config.tank import TankSettings
-from fishray.simulate.behaviour import BODY_LENGTHS_PER_HEIGHT, Tank
+from fishray.simulate.behaviour import Tank
 
 Pixels = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ class Camera:
 
     def __init__(self, settings: TankSettings) -> None:
         self._rng = np.random.default_rng((settings.seed, 1))
-        self._body_px = settings.height / BODY_LENGTHS_PER_HEIGHT
+        self._body_px = settings.height / settings.body_lengths
         self._radius = int(np.ceil(0.6 * self._body_px)) + 1
         grain = 4 * settings.fish * (2 * self._radius + 1) ** 2
         self._grain = np.float32(settings.noise) * self._rng.standard_normal(grain, dtype=np.float32)

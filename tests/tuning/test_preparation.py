@@ -4,7 +4,8 @@ import pytest
 
 from fishray.config.loader import load_sweep
 from fishray.errors import StoreError
-from fishray.tuning.preparation import prepare_store
+from fishray.store import annotate
+from fishray.tuning.preparation import SIMULATED, prepare_store
 
 TANK = """
 data: {store: tank.zarr, simulate: {minutes: 0.1, fish: 2, height: 48, width: 64}}
@@ -37,3 +38,12 @@ def test_another_tank_than_the_one_in_the_store_is_refused(sweep):
     with pytest.raises(StoreError, match=r"seed 0, not 3.*--set data\.store=tank-2\.zarr"):
         prepare_store(load_sweep(sweep, ["data.simulate.seed=3"]), silent)
     assert prepare_store(load_sweep(sweep), silent).fingerprint(["tank"]) == first
+
+
+def test_a_tank_of_a_fishray_that_knew_fewer_settings_is_another_tank(sweep):
+    made = prepare_store(load_sweep(sweep), silent)
+    older = dict(made.recording("tank").attributes[SIMULATED])
+    del older["arena"]
+    annotate(made.path, "tank", **{SIMULATED: older})
+    with pytest.raises(StoreError, match="arena None, not rectangle"):
+        prepare_store(load_sweep(sweep), silent)

@@ -119,7 +119,7 @@ def test_a_display_shows_in_space_and_not_in_the_speed():
             brightest[displays].append(frame_hw.reshape(30, 4, 40, 4).mean((1, 3)).max())  # as seen at 30 by 40
             speeds[displays].append(speed(np.stack([before_hw, frame_hw]))[0])
         before_hw = frame_hw
-    assert np.median(brightest[True]) > 1.3 * np.median(brightest[False])
+    assert np.median(brightest[True]) > 1.2 * np.median(brightest[False])  # fins are half spread on average
     assert np.median(speeds[True]) < np.median(speeds[False])
 
 

@@ -10,7 +10,7 @@ Pixels = NDArray[np.float32]
 
 HALF_WIDTH = 0.095  # of the body at its widest [body lengths]
 BRIGHTNESS = 210.0  # of the body at its brightest [grey levels]
-FIN_WIDTH = 1.4  # what spread fins add to the width, as a share of it
+FIN_WIDTH = 2.2  # what spread fins add to the width, as a share of it
 FIN_BRIGHTNESS = 0.2  # what they add to the brightness, as a share of it
 
 # Along the body, from the head (0) to the tip of the tail (1), as in the original recordings.

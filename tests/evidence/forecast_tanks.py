@@ -13,10 +13,15 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import matplotlib as mpl
+
 from fishray.evaluation.bootstrap import bootstrap_auc
 from fishray.report.ranking import rank
 from fishray.report.wording import PERSISTENCE
 from fishray.runs import Run
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ROOT / "sweeps" / "tank.yaml"
@@ -26,6 +31,14 @@ LSTM = "lstm"
 NEEDED = 3
 """Of four tanks."""
 
+FAMILIES = {
+    "fused": "ConvLSTM: frames, differences and speed",
+    "frames": "ConvLSTM: frames and differences",
+    "published": "ConvLSTM: the published form",
+    "lstm": "LSTM: speed",
+}
+"""Families of the sweep, as the figure calls them, from the top."""
+
 
 def main():
     """Print a table for each tank and a count; the status is 0 if the ConvLSTM won on three of four."""
@@ -33,12 +46,14 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--folder", type=Path, default=Path("runs/evidence"), help="for tanks and runs; kept")
     parser.add_argument("--json", type=Path, default=Path("runs/evidence/forecast_tanks.json"))
+    parser.add_argument("--png", type=Path, default=Path("runs/evidence/forecast_tanks.png"))
     chosen = parser.parse_args()
     tanks = []
     for seed in chosen.seeds:
         tanks.append(forecast(seed, chosen.folder))
         print("\n".join(table(tanks[-1])), flush=True)
         write(chosen.json, tanks)
+        draw(tanks, chosen.png)
     won = sum(tank["won"] for tank in tanks)
     print(f"\nConvLSTM above persistence and above the LSTM: {won} of {len(tanks)} tanks")
     return 0 if won * 4 >= NEEDED * len(tanks) else 1
@@ -136,6 +151,29 @@ def write(path, tanks):
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**provenance, "tanks": tanks}, indent=2) + "\n")
+
+
+def draw(tanks, path):
+    """Each family's best trial over persistence: a point with its interval for each tank."""
+    figure, axis = plt.subplots(figsize=(8, 3.2))
+    for place, family in enumerate(FAMILIES):
+        for number, tank in enumerate(tanks):
+            found = next((each for each in tank["predictors"].values() if each["family"] == family), None)
+            if found is None:
+                continue
+            over = found["over persistence"]
+            height = -place - 0.5 * (number + 0.5) / len(tanks)
+            axis.plot([over["low"], over["high"]], [height] * 2, color=f"C{place}", linewidth=1.5)
+            axis.plot(over["value"], height, "o", color=f"C{place}", markersize=4)
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks([-place - 0.25 for place in range(len(FAMILIES))], FAMILIES.values())
+    axis.set(
+        xlabel="test AUC over persistence, with 95 % interval", title=f"the best trial in each of {len(tanks)} tanks"
+    )
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,12 @@ test-slurm: .venv/installed
 test-gpu: .venv/installed
 	.venv/bin/pytest -m gpu
 
-evidence: .venv/installed  # that a sweep cannot be lost: a hundred kills
+SEEDS ?= 101 102 103 104
+
+evidence: .venv/installed  # that a sweep cannot be lost: a hundred kills; how true the tank is; who foresees its bursts
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_a_hundred_times.py
+	PYTHONPATH=tests/support .venv/bin/python tests/evidence/tank_against_real.py --png runs/evidence/tank.png
+	PYTHONPATH=tests/support .venv/bin/python tests/evidence/forecast_tanks.py --seeds $(SEEDS)
 
 slurm-shell: .venv/installed  # a Slurm of three nodes on this machine, and a shell on its login node; needs root
 	tests/slurm/install.sh

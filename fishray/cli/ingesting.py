@@ -1,6 +1,5 @@
 """The command ingest: its options, and what it says of each recording."""
 
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fishray.cli.options import numbers
 
 if TYPE_CHECKING:
     from fishray.ingest.several import Outcome, Planned
@@ -147,14 +148,14 @@ def ingest(
         "start": start,
         "stop": stop,
         "resample": resample,
-        "region": _numbers("--region", region, ",", 4, "X,Y,WIDTH,HEIGHT, for example 40,0,1200,960"),
+        "region": numbers("--region", region, ",", 4, "X,Y,WIDTH,HEIGHT, for example 40,0,1200,960"),
         "normalise_flicker": normalise_flicker,
         "invert": invert,
         "background": background,
         "repair_spikes": repair_spikes,
-        "size": _numbers("--size", size, "x", 2, "HEIGHTxWIDTH, for example 120x160"),
+        "size": numbers("--size", size, "x", 2, "HEIGHTxWIDTH, for example 120x160"),
         "interpolation": interpolation,
-        "contrast": _numbers("--contrast", contrast, ",", 2, "LOW,HIGH, for example 0.5,99.5"),
+        "contrast": numbers("--contrast", contrast, ",", 2, "LOW,HIGH, for example 0.5,99.5"),
         "estimate_from": estimate_from,
         "drop_placeholder": drop_placeholder,
     }
@@ -219,16 +220,6 @@ def _end(outcomes: "list[Outcome]", store: Path) -> None:
         typer.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} recordings are in {store}; failed: {names}")
         raise typer.Exit(2)
     typer.echo(f"Next: {shlex.join(['fishray', 'inspect', str(store)])}")
-
-
-def _numbers(option: str, text: str | None, separator: str, count: int, form: str) -> tuple[float, ...] | None:
-    """Read numbers from an option, whole ones as integers."""
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.lower().split(separator)]
-    if len(parts) != count or not all(re.fullmatch(r"\d+(\.\d+)?", part) for part in parts):
-        raise typer.BadParameter(f"{text!r}: write {form}", param_hint=option)
-    return tuple(int(part) if part.isdecimal() else float(part) for part in parts)
 
 
 def _refuse_wrong_values(overrides: dict[str, Any]) -> None:

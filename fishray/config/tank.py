@@ -1,10 +1,12 @@
 """Settings of a simulated tank."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from fishray.config.base import Settings
+
+LEAST_BODY_PIXELS = 4
 
 
 class TankSettings(Settings):
@@ -22,6 +24,10 @@ class TankSettings(Settings):
         Frames per second. The fish swim the same at any rate.
     height, width
         Size of a frame [pixels]; even, as the video codec wants it.
+    arena
+        rectangle: the fish use the whole picture; round: the largest circle in it.
+    body_lengths
+        Height of the picture in body lengths of a fish: more make the tank larger and the fish smaller.
     noise
         Standard deviation of the sensor's noise [grey levels] on the fish; the background is cut to black.
     display
@@ -35,14 +41,24 @@ class TankSettings(Settings):
     fps: PositiveInt = 30
     height: int = Field(240, ge=48, multiple_of=2)
     width: int = Field(320, ge=48, multiple_of=2)
+    arena: Literal["rectangle", "round"] = "rectangle"
+    body_lengths: float = Field(8.0, ge=4)
     noise: NonNegativeFloat = 2.0
-    display: float = Field(0.8, ge=0, le=1)
+    display: float = Field(0.9, ge=0, le=1)
 
     @model_validator(mode="after")
     def _fish_can_turn(self) -> Self:
-        """Refuse a tank narrower than two fish; a fish is an eighth of the height long."""
-        if 4 * self.width < self.height:
-            raise ValueError(f"width {self.width} must be at least a quarter of height {self.height}: fish need room")
+        """Refuse a tank narrower than two fish, or fish too small to be seen."""
+        body_pixels = self.height / self.body_lengths
+        if self.width < 2 * body_pixels:
+            raise ValueError(
+                f"width {self.width} must be at least two fish, {2 * body_pixels:.0f} pixels: they need room"
+            )
+        if body_pixels < LEAST_BODY_PIXELS:
+            raise ValueError(
+                f"body_lengths {self.body_lengths:g} leaves a fish {body_pixels:.1f} pixels of height {self.height}, "
+                f"must leave {LEAST_BODY_PIXELS}: a smaller one cannot be seen to swim"
+            )
         return self
 
     @property

@@ -2,9 +2,10 @@
 
 Lengths are body lengths, times are seconds, angles are radians; the y axis points down, as in an image. Fish turn when
 they beat their tail and glide in between, as real ones do (Calovi et al. 2018, PLoS Comput. Biol. 14:e1005933). The
-numbers were chosen so that the speed ỹ of the decoded video has about the median and the autocorrelation of a real
-recording of six Serpae tetra (its bursts are higher: the 0.9 quantile is 2.3e-3 where the real one is 1.8e-3), and so
-that the last speed alone foretells a burst about as well as it does there.
+numbers were chosen so that the speed ỹ of the decoded video is spread and lasts as in a real recording of six Serpae
+tetra, and so that the last speed alone foretells a burst about as well as it does there; compare the two with
+tests/evidence/tank_against_real.py. What a tank tells beyond its speed is the aggressor: its fins spread the wider the
+sooner it strikes.
 """
 
 from dataclasses import dataclass, replace
@@ -14,36 +15,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fishray.config.tank import TankSettings
+from fishray.simulate.arena import Arena
 
 Floats = NDArray[np.float64]
 
-BODY_LENGTHS_PER_HEIGHT = 8.0
-"""Body lengths that fit the height of a frame: a fish is 30 pixels long in 240, as in the original recordings."""
-
 # Swimming
-CRUISE_SPEED = 0.2  # to which a glide slows [body lengths / s]
-BEAT_RATE = 1.8  # tail beats [1/s] of a calm fish
-BEAT_SPEED = 0.95  # mean gain in speed by one beat [body lengths / s]
-GLIDE_S = 0.35  # time constant with which a glide slows
+CRUISE_SPEED = 0.18  # to which a glide slows [body lengths / s]
+BEAT_RATE = 4.5  # tail beats [1/s] of a calm fish
+BEAT_SPEED = 0.32  # mean gain in speed by one beat [body lengths / s]
+GLIDE_S = 0.4  # time constant with which a glide slows
 THRUST_S = 0.06  # time constant with which a beat speeds up
 TURN_S = 0.14  # time constant with which the heading follows a decision
 WHIM = 0.35  # spread of the decisions, where 1 is the wish to go on ahead
-SCULL_HZ, SWING = 1.5, 0.05  # of the tail of a fish at rest [body lengths]
-MOOD_S, MOOD_SD = 5.0, 0.38  # the group's common restlessness: a log-normal Ornstein-Uhlenbeck process
-WALL = 1.6  # distance from a wall at which a fish turns away
-MARGIN = 0.55  # distance from a wall that the middle of a fish keeps: all of it stays in the picture
+SCULL_HZ, SWING = 1.5, 0.04  # of the tail of a fish at rest [body lengths]
+MOOD_S, MOOD_SD = 10.0, 0.36  # the group's common restlessness: a log-normal Ornstein-Uhlenbeck process
 
 # Encounters
 NEAR = 3.0  # distance at which two fish may quarrel
-ENCOUNTER_RATE = 0.8  # [1/s] while two fish are near and the group is at peace
-CHASE_SHARE = 0.55  # of all encounters; the others come to nothing
-DISPLAY_S = (0.5, 1.5)
-CHASE_S = (0.5, 1.2)
-PEACE_S = 1.0  # after an event, before the next
-FIN_S = 0.16  # time constant with which fins spread and fold
-ALARM, ALARM_S = 2.4, 0.65  # how much more vigorous a burst makes the group, and how soon it calms down
+ENCOUNTER_RATE = 2.0  # [1/s] while two fish are near and the group is at peace
+CHASE_SHARE = 0.75  # of all encounters; the others come to nothing
+DISPLAY_S = (0.7, 1.1)
+CHASE_S = (0.3, 0.7)
+PEACE_S = 0.8  # after an event, before the next
+SPREAD_S = 1.0  # in which fins spread wholly, at a steady pace: how wide they are tells how soon the chase comes
+FOLD_S = 0.16  # time constant with which they fold
+CALM = 0.2  # vigour of the two that display, against the others
+ALARM, ALARM_S = 2.0, 0.65  # how much more vigorous a burst makes the group, and how soon it calms down
 STARTLE = 0.8  # share of the group that beats as a chase starts
-CHASE_VIGOUR = 1.6  # of the two that chase, against the others
+CHASE_VIGOUR = 1.3  # of the two that chase, against the others
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,8 @@ class Event:
 class Tank:
     """N fish and what they are up to; `step` moves them on by one frame.
 
-    During a display its two fish keep still, face to face, and only the aggressor's fins move: the speed knows nothing
-    of it but a little less motion.
+    During a display its two fish nearly keep still, the aggressor faces the other, and its fins spread: the speed knows
+    nothing of it but a little less motion.
 
     Attributes
     ----------
@@ -86,10 +85,10 @@ class Tank:
         self._rng = np.random.default_rng(settings.seed)
         self._dt = 1 / settings.fps
         self._display_share = settings.display
-        self._size = np.array([settings.width, settings.height]) / settings.height * BODY_LENGTHS_PER_HEIGHT
+        self._arena = Arena(settings)
         n = settings.fish
         self.frame = 0
-        self.position_n2: Floats = self._size * self._rng.uniform(0.2, 0.8, (n, 2))
+        self.position_n2: Floats = self._arena.scatter(n, self._rng)
         self.heading_n: Floats = self._rng.uniform(-np.pi, np.pi, n)
         self._goal_n = self.heading_n.copy()
         self.speed_n: Floats = np.full(n, 0.5)
@@ -172,10 +171,11 @@ class Tank:
         self._alarm -= self._alarm * min(1, self._dt / ALARM_S)
         if chase is not None and self.frame == chase.burst_frame:
             self._alarm = 1.0
-        spread_n = np.zeros_like(self.fins_n)
-        if self.displaying is not None:
-            spread_n[self.displaying.aggressor] = 1
-        self.fins_n += (spread_n - self.fins_n) * min(1, self._dt / FIN_S)
+        folded_n = self.fins_n * (1 - min(1, self._dt / FOLD_S))
+        display = self.displaying
+        if display is not None:
+            folded_n[display.aggressor] = min(1, self.fins_n[display.aggressor] + self._dt / SPREAD_S)
+        self.fins_n = folded_n
 
     def _beat(self) -> None:
         """Tail beats: each gives thrust and a decision where to turn."""
@@ -185,7 +185,7 @@ class Tank:
         if chase is not None:
             vigour_n[[chase.aggressor, chase.victim]] *= CHASE_VIGOUR
         if display is not None:
-            vigour_n[[display.aggressor, display.victim]] = 0
+            vigour_n[[display.aggressor, display.victim]] *= CALM
         beats_n = self._rng.random(n) < BEAT_RATE * vigour_n**0.5 * self._dt
         if chase is not None and self.frame == chase.burst_frame:
             beats_n |= self._rng.random(n) < STARTLE
@@ -200,7 +200,9 @@ class Tank:
 
     def _decisions(self) -> Floats:
         """Where each fish would turn to if it beat its tail now; the longer the vector, the firmer the wish."""
-        toward_n2 = self._social() + self._walls() + self._rng.normal(0, WHIM, self.position_n2.shape)
+        toward_n2 = (
+            self._social() + self._arena.push(self.position_n2) + self._rng.normal(0, WHIM, self.position_n2.shape)
+        )
         chase = self.chasing
         if chase is not None:
             flight_2 = self.position_n2[chase.victim] - self.position_n2[chase.aggressor]
@@ -219,11 +221,6 @@ class Tank:
         attraction_n2 = np.einsum("nm,nmk->nk", pull_nn / distance_nn, gap_nn2)
         return np.asarray(course_n2 + attraction_n2 + align_nn @ course_n2)
 
-    def _walls(self) -> Floats:
-        """Push away from the walls, from 0 at the distance `WALL` to 3 at the wall."""
-        low_n2, high_n2 = self.position_n2, self._size - self.position_n2
-        return 3 * (np.clip(1 - low_n2 / WALL, 0, 1) - np.clip(1 - high_n2 / WALL, 0, 1))
-
     def _move(self) -> None:
         """Thrust, glide, turn, and stay inside the tank."""
         dt = self._dt
@@ -232,12 +229,11 @@ class Tank:
         cruise_n = np.full_like(self.speed_n, CRUISE_SPEED)
         display = self.displaying
         if display is not None:
-            cruise_n[[display.aggressor, display.victim]] = 0
+            cruise_n[[display.aggressor, display.victim]] *= CALM
         self.speed_n += push_n + (cruise_n - self.speed_n) * min(1, dt / GLIDE_S)
         turn_n = (self._goal_n - self.heading_n + np.pi) % (2 * np.pi) - np.pi
         self.heading_n += turn_n * min(1, dt / TURN_S)
         course_n2 = np.stack([np.cos(self.heading_n), np.sin(self.heading_n)], axis=1)
-        position_n2 = self.position_n2 + course_n2 * (self.speed_n * dt)[:, None]
-        self.position_n2 = np.clip(position_n2, MARGIN, self._size - MARGIN)
+        self.position_n2 = self._arena.keep_inside(self.position_n2 + course_n2 * (self.speed_n * dt)[:, None])
         self._phase_n += dt * 2 * np.pi * (SCULL_HZ + 1.2 * self.speed_n)
         self.bend_n = SWING * (1 + 0.6 * self.speed_n + 2.0 * self._thrust_n) * np.sin(self._phase_n)

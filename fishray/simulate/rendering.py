@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fishray.config.tank import TankSettings
-from fishray.simulate.behaviour import BODY_LENGTHS_PER_HEIGHT, Tank
+from fishray.simulate.behaviour import Tank
 
 Pixels = NDArray[np.float32]
 
 HALF_WIDTH = 0.095  # of the body at its widest [body lengths]
 BRIGHTNESS = 210.0  # of the body at its brightest [grey levels]
-FIN_WIDTH = 1.4  # what spread fins add to the width, as a share of it
+FIN_WIDTH = 2.2  # what spread fins add to the width, as a share of it
 FIN_BRIGHTNESS = 0.2  # what they add to the brightness, as a share of it
 
 # Along the body, from the head (0) to the tip of the tail (1), as in the original recordings.
@@ -28,7 +28,7 @@ class Camera:
 
     def __init__(self, settings: TankSettings) -> None:
         self._rng = np.random.default_rng((settings.seed, 1))
-        self._body_px = settings.height / BODY_LENGTHS_PER_HEIGHT
+        self._body_px = settings.height / settings.body_lengths
         self._radius = int(np.ceil(0.6 * self._body_px)) + 1
         grain = 4 * settings.fish * (2 * self._radius + 1) ** 2
         self._grain = np.float32(settings.noise) * self._rng.standard_normal(grain, dtype=np.float32)

@@ -117,7 +117,7 @@ def _refuse_another_tank(store: Store, wanted: TankSettings) -> None:
     """Refuse a store that was simulated with other settings; one that was not simulated is the user's choice."""
     for name in store.names:
         there = store.recording(name).attributes.get(SIMULATED)
-        changed = [f"{key} {there[key]}, not {value}" for key, value in wanted if there and there[key] != value]
+        changed = [f"{key} {there.get(key)}, not {value}" for key, value in wanted if there and there.get(key) != value]
         if changed:
             raise StoreError(
                 f"{store.path} holds a tank simulated with other settings ({'; '.join(changed)}); make another: "

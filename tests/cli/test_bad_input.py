@@ -255,6 +255,13 @@ CASES = {
         leave, ["--set search.max_epochs 'nine': must be a valid integer"],
         "tune mine.yaml --set search.max_epochs=nine", faults=1,
     ),
+    "tank of odd height": Case(
+        leave, ["no such tank: height 241 must be a multiple of 2"], "simulate t.mp4 --size 241x320"
+    ),
+    "tank of invisible fish": Case(
+        leave, ["no such tank: body_lengths 80 leaves a fish 3.0 pixels of height 240, must leave 4"],
+        "simulate t.mp4 --body-lengths 80",
+    ),
     "inspect without a store": Case(leave, ["no store at other.zarr; make it: fishray ingest"], "inspect other.zarr"),
     "report without a run": Case(leave, ["no run at runs/other; make one: fishray tune"], "report runs/other"),
     "status without a run": Case(leave, ["no run at runs/other; make one: fishray tune"], "status runs/other"),

@@ -10,6 +10,7 @@ import typer
 
 from fishray import __version__, cli
 from fishray.config.loader import load_sweep
+from fishray.config.tank import TankSettings
 from fishray.predictors.network import NetworkPredictor
 from fishray.runs import Run
 from fishray.runs.directory import provenance
@@ -132,6 +133,20 @@ def test_simulate_and_ingest_lead_to_a_store(fishray, tmp_path, monkeypatch):
     assert said.splitlines() == ["first: 90 frames at 30 fps, frames of 24x32", "Next: fishray inspect tank.zarr"]
     recording = open_store(Path("tank.zarr")).recording("first")
     assert (recording.frame_count, recording.frame_size) == (90, (24, 32))
+
+
+def test_simulate_takes_every_setting_of_a_tank(fishray, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {
+        "minutes": 0.05, "fish": 3, "seed": 4, "fps": 10, "size": "96x128", "arena": "round", "body-lengths": 6,
+        "noise": 1.5, "display": 0.25,
+    }  # fmt: skip
+    taken = []
+    monkeypatch.setattr("fishray.simulate.simulate", lambda out, settings, progress: taken.append(settings))
+    fishray("simulate", "tank.mp4", *(word for key, value in options.items() for word in (f"--{key}", value)))
+    wanted = {key.replace("-", "_"): value for key, value in options.items() if key != "size"}
+    assert taken == [TankSettings(**wanted, height=96, width=128)]
+    assert set(TankSettings.model_fields) == {*wanted, "height", "width"}  # nothing that the command lacks
 
 
 @pytest.mark.filterwarnings(READ_ONLY)

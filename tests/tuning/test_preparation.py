@@ -7,9 +7,9 @@ import pytest
 
 from fishray.config.loader import load_sweep
 from fishray.errors import StoreError
-from fishray.store import new_recording, open_store
+from fishray.store import annotate, new_recording, open_store
 from fishray.tuning.plan import describe
-from fishray.tuning.preparation import prepare, prepare_store
+from fishray.tuning.preparation import SIMULATED, prepare, prepare_store
 
 TANK = """
 data: {store: tank.zarr, simulate: {minutes: 0.1, fish: 2, height: 48, width: 64}}
@@ -92,3 +92,13 @@ def test_a_plan_counts_the_steps_of_every_fold(prepared):
     assert plan.folds == ("day1", "day2")
     assert plan.families[0].steps_per_epoch == (200, 200)  # 100 for each
     assert plan.valid_frames.keys() == {"validation"}
+
+
+def test_a_tank_of_a_fishray_that_knew_fewer_settings_is_another_tank(sweep):
+    prepare_store(load_sweep(sweep), silent)
+    made = open_store(sweep.with_name("tank.zarr"))
+    older = dict(made.recording("tank").attributes[SIMULATED])
+    del older["arena"]
+    annotate(made.path, "tank", **{SIMULATED: older})
+    with pytest.raises(StoreError, match="arena None, not rectangle"):
+        prepare_store(load_sweep(sweep), silent)

@@ -17,19 +17,19 @@ families: {lstm: {trials: 1}}
 """
 
 
+FOLDS = """
+data: {store: days.zarr, look_back: 90, split: {by: recording, folds: 2}}
+labels: {horizon_s: 0.5, range_threshold: RULE}
+families: {lstm: {trials: 1}}
+"""
+
+
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
     """A sweep on a tank of six seconds, in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sweep.yaml").write_text(TANK)
     return tmp_path / "sweep.yaml"
-
-
-FOLDS = """
-data: {store: days.zarr, look_back: 90, split: {by: recording, folds: 2}}
-labels: {horizon_s: 0.5, range_threshold: RULE}
-families: {lstm: {trials: 1}}
-"""
 
 
 @pytest.fixture
@@ -41,7 +41,8 @@ def prepared(tmp_path, monkeypatch):
         for day, fps in enumerate(rates, start=1):
             origin = {"fps": fps, "source": "day", "source_sha256": str(day), "settings": {}, "fishray": "0"}
             with new_recording(Path("days.zarr"), f"day{day}", origin) as writer:
-                writer.finish((1 + day / 10) * np.random.default_rng(day).uniform(0, 0.01, 499))
+                starts = np.random.default_rng(0).permutation([day * 0.01] * 30 + [0] * 469)
+                writer.finish(np.convolve(starts, np.hanning(22), "same"))  # smooth: a threshold of noise is refused
         Path("folds.yaml").write_text(FOLDS.replace("RULE", str(threshold)))
         return prepare(load_sweep(Path("folds.yaml")), silent)
 

@@ -47,6 +47,15 @@ def test_of_16_bits_the_upper_8_are_kept(tmp_path):
     assert read_grey(tmp_path / "a.png").tolist() == [[0, 0, 1, 255]]
 
 
+def test_only_the_first_image_of_16_bits_tells_how_many_are_used(tmp_path):  # going on at a dark one is no fault
+    for position, level in enumerate((40_000, 400)):
+        Image.fromarray(np.full((1, 1), level, np.uint16)).save(tmp_path / f"{position}.png")
+    assert [frame_hw.tolist() for frame_hw in ImageFolder(tmp_path).frames(start=1)] == [[[400 >> 8]]]
+    (tmp_path / "0.png").unlink()
+    with pytest.raises(RecordingError, match="goes up to 400 of 65535"):
+        next(ImageFolder(tmp_path).frames())
+
+
 def test_a_folder_without_images_is_refused(tmp_path):
     with pytest.raises(RecordingError, match="no images in"):
         ImageFolder(tmp_path)

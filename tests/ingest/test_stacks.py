@@ -118,6 +118,21 @@ def test_pages_that_are_turned_are_turned_back(tmp_path):
     ]
 
 
+def test_a_tiff_that_was_cut_off_anywhere_never_gives_fewer_frames(tmp_path):
+    path = tmp_path / "a.tif"
+    pages = [Image.fromarray(frame_hw) for frame_hw in LEVELS_THW]
+    pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    whole = path.read_bytes()
+    refused = 0
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        try:
+            assert levels(path) == [0, 1, 2, 3, 4]
+        except RecordingError:
+            refused += 1
+    assert refused > 0.9 * len(whole)
+
+
 def test_a_tiff_of_imagej_above_4_gb_is_refused_with_what_to_do(tmp_path):
     Image.new("L", (6, 4)).save(tmp_path / "a.tif", description="ImageJ=1.54f\nimages=90000\nslices=90000\n")
     with pytest.raises(RecordingError, match="save it in ImageJ as an image sequence"):

@@ -119,7 +119,10 @@ def _some(entries: tuple[IngestEntry, ...]) -> tuple[IngestEntry, ...]:
 
 
 class IngestFile(IngestSettings):
-    """A settings file: settings of all recordings, and perhaps the store and the recordings themselves."""
+    """A settings file: settings of all recordings, and perhaps the store and the recordings themselves.
+
+    Paths count from where the command is given, as those of a sweep do.
+    """
 
     store: Path | None = None
     recordings: Annotated[tuple[IngestEntry, ...], AfterValidator(_some)] | None = None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fishray.errors import RecordingError
 from fishray.ingest.digests import sha256_of
 from fishray.ingest.endings import missing_end
-from fishray.ingest.orientation import upright
+from fishray.ingest.orientation import display_matrix, upright
 from fishray.ingest.packets import Packets, read_packets
 from fishray.ingest.times import frame_rate
 
@@ -76,7 +76,7 @@ class Video:
             Where the file is damaged or cut off, before the first frame if its packets tell.
         """
         self._refuse_if_cut_off()
-        position = 0
+        position, matrix = 0, None
         to_grey = VideoReformatter()
         with self._open() as container:
             stream = self._picture(container)
@@ -85,10 +85,12 @@ class Video:
                 for frame in container.decode(stream):
                     if frame.is_corrupt:
                         self._refuse(position, "its data are damaged there")
+                    if position == 0:
+                        matrix = display_matrix(frame)
                     if position >= start:
                         # A raw Y plane of limited range runs from 16 to 235; swscale's grey from 0 to 255.
                         grey = to_grey.reformat(frame, format="gray", threads=1)
-                        yield upright(cast(NDArray[np.uint8], grey.to_ndarray()), frame)
+                        yield upright(cast(NDArray[np.uint8], grey.to_ndarray()), matrix)
                     position += 1
             except av.FFmpegError as error:
                 self._refuse(position, _reason(error), error)

@@ -90,7 +90,7 @@ def ingest(
             speed = reader.speed(settings.drop_placeholder)
         else:
             selection = select(reader, settings)
-            _tell_irregular(name, selection, notice)
+            _tell_rate(name, selection, notice)
             write_frames(reader, selection, settings, writer, lease, progress, looking)
             speed = writer.speed
         if settings.repair_spikes:
@@ -148,12 +148,17 @@ def _unchanged(there: Recording, store: Path, attributes: dict[str, Any], notice
 
 def _tell_begun(writer: RecordingWriter, name: str, notice: Notice) -> None:
     if writer.replaced:
-        notice(f"{name} had been begun from another source or with other settings; begun anew")
+        notice(f"{name} had been begun from another source, with other settings or by another fishray; begun anew")
     elif writer.frame_count:
         notice(f"{name}: going on after its first {writer.frame_count:,} frames, which are there")
 
 
-def _tell_irregular(name: str, selection: Selection, notice: Notice) -> None:
+def _tell_rate(name: str, selection: Selection, notice: Notice) -> None:
+    if selection.fps > selection.source_fps:
+        notice(
+            f"{name}: {selection.fps:g} frames per second are more than the source's {selection.source_fps:g}; frames "
+            "are repeated, and between them the speed is 0"
+        )
     if selection.times_s is not None:
         gaps_ms = 1000 * np.diff(selection.times_s)
         notice(

@@ -14,6 +14,7 @@ from fishray.ingest.resizing import resize_area
 from fishray.ingest.video import Video
 from fishray.ingest.writing import ingest, recording_name
 from fishray.signals.speed import frame_speed
+from fishray.signals.targets import UNDEFINED, burst_labels
 from fishray.store import open_store, writing
 
 
@@ -191,6 +192,15 @@ def test_a_constant_rate_can_be_asked_for(store, make_video, noise_thw):
     assert np.array_equal(recording.read_frames(0, 12), noise_thw[::5])
 
 
+def test_more_frames_than_the_source_has_are_told_of(store, make_video, noise_thw):
+    notices = []
+    recording = ingest(make_video(noise_thw), store, IngestSettings(resample=50), notice=notices.append)
+    assert recording.speed[::2].tolist() == [0] * 60
+    assert notices == [
+        "fish: 50 frames per second are more than the source's 25; frames are repeated, and between them the speed is 0"
+    ]
+
+
 def test_true_times_are_kept_and_told_of(store, make_video, noise_thw, monkeypatch):
     times_s = np.arange(60) / 25
     times_s[30:] += 0.5
@@ -262,6 +272,28 @@ def test_key_frame_spikes_are_repaired_and_told_of(store, tmp_path):
     assert notices == ["key-frame spikes every 12 frames: 83 of 1,000 speeds cut down"]
 
 
+def test_flicker_is_taken_out_of_the_labels(store, make_video, tanks):
+    """A dark square on a bright ground, whose moves are known, under a lamp that swings by 5 %."""
+    ground_hw = np.random.default_rng(0).integers(120, 180, (48, 64))
+    steady, flickering = [], []
+    for position, place in enumerate(np.concatenate([[0], np.cumsum(tanks["tank-1"].pixels_per_frame)])):
+        frame_hw = ground_hw.copy()
+        frame_hw[10:30, (place + np.arange(20)) % 64] = 20
+        steady.append(frame_hw)
+        flickering.append(frame_hw * (1 + 0.05 * np.sin(2.1 * position)))
+    lit = make_video(np.array(flickering).astype(np.uint8))
+    speed = frame_speed(np.array(steady, np.uint8))
+    rule = {"horizon": 10, "low_fraction": 0.1, "range_threshold": float(np.ptp(speed) / 2)}
+    label = burst_labels(speed, **rule)
+    raw, levelled = (
+        burst_labels(ingest(lit, store, settings, name).speed, **rule)
+        for name, settings in (("raw", IngestSettings()), ("levelled", IngestSettings(normalise_flicker=True)))
+    )
+    defined = label != UNDEFINED
+    assert (levelled == label)[defined].mean() > 0.95
+    assert (raw == label)[defined].mean() < 0.9
+
+
 def test_where_there_are_no_spikes_the_speed_is_left(store, tmp_path):
     speed = spiky()
     speed[5::12] = 0.015
@@ -277,6 +309,21 @@ def test_frames_settings_are_refused_for_a_series(store, tmp_path):
     np.save(tmp_path / "speed.npy", spiky())
     with pytest.raises(SettingError, match=r"region, invert do not go with .*speed.npy.*leave them out"):
         ingest(tmp_path / "speed.npy", store, IngestSettings(region=(0, 0, 1, 1), invert="yes"))
+
+
+def test_frames_that_nobody_counted_are_counted_for_the_estimates(store, images, monkeypatch):
+    settings = IngestSettings(background="difference")
+    counted = ingest(images, store, settings, name="counted")
+
+    def uncounted(path):
+        folder = ImageFolder(path)
+        folder.frame_count = None
+        return folder
+
+    monkeypatch.setattr("fishray.ingest.writing.open_source", uncounted)
+    recording = ingest(images, store, settings)
+    assert recording.attributes["estimates"] == counted.attributes["estimates"]
+    assert np.array_equal(recording.background, counted.background)
 
 
 def test_a_source_that_misstates_its_length_is_refused_where_that_matters(store, images, monkeypatch):
@@ -334,7 +381,7 @@ def test_what_was_begun_with_other_settings_is_begun_anew(store, tmp_path, long_
         ingest(long_video, store, progress=stop_at(240))
     said = []
     ingest(long_video, store, IngestSettings(fps=10), notice=said.append)
-    assert said == ["long had been begun from another source or with other settings; begun anew"]
+    assert said == ["long had been begun from another source, with other settings or by another fishray; begun anew"]
     assert contents(store) == contents(tmp_path / "whole.zarr")
 
 

@@ -20,6 +20,11 @@ def random_speed(frames, seed=0):
     return np.random.default_rng(seed).uniform(0, 0.01, frames - 1)
 
 
+def lively_speed(frames, seed=0):
+    """Between 0 and 0.01 as well, but going on for some twenty frames: more than noise, which auto refuses."""
+    return np.convolve(random_speed(frames + 19, seed), np.ones(20) / 20, "valid")
+
+
 def load(store, labels=None, **data):
     settings = DataSettings(store=store.path, **data)
     return load_sequences(find_recordings(settings), settings, labels or LabelSettings())
@@ -127,9 +132,9 @@ def test_a_split_without_a_negative_is_refused(store_of):
 
 
 def test_an_automatic_threshold_is_that_of_train_alone(store_of):
-    train = random_speed(500, 1)
-    quiet, loud = random_speed(500, 2), 100 * random_speed(500, 2)
-    store = store_of(a=train, b=quiet, c=loud, d=random_speed(500, 3), e=1.02 * train)
+    train = lively_speed(500, 1)
+    quiet, loud = lively_speed(500, 2), 100 * lively_speed(500, 2)
+    store = store_of(a=train, b=quiet, c=loud, d=lively_speed(500, 3), e=1.02 * train)
     automatic = LabelSettings(range_threshold="auto")
     beside_quiet = load(store, automatic, split=Split(train=("a",), validation=("b",), test=("d",)))
     beside_loud = load(store, automatic, split=Split(train=("a",), validation=("c",), test=("d",)))
@@ -140,12 +145,24 @@ def test_an_automatic_threshold_is_that_of_train_alone(store_of):
 
 
 def test_an_automatic_threshold_makes_the_published_share_of_horizons_active(store_of):
-    speed = random_speed(2000, 1) * np.linspace(0.1, 1, 1999)
+    speed = lively_speed(2000, 1) * np.linspace(0.1, 1, 1999)
     split = Split(train=("a",), validation=("b",))
     train = load(store_of(a=speed, b=speed), LabelSettings(range_threshold="auto"), split=split).train[0]
     threshold = np.quantile(horizon_ranges(speed, HORIZON), 0.31)
     assert np.array_equal(train.label, burst_labels(speed, HORIZON, range_threshold=threshold))
     assert np.mean(horizon_ranges(speed, HORIZON) >= threshold) == pytest.approx(0.69, abs=0.01)  # neighbours tie
+
+
+@pytest.mark.parametrize("noise", [0, 0.001], ids=["without noise", "under noise"])
+def test_an_automatic_threshold_of_a_still_recording_is_refused(store_of, noise):
+    still = 0.01 + noise * np.random.default_rng(0).normal(size=1999)
+    split = Split(train=("still",), validation=("b",))
+    reason = (
+        r"labels\.range_threshold: auto would label noise: still, the train split, hardly varies within a horizon "
+        r"\(.*; noise alone gives .*\); state a number, .* fishray inspect STORE"
+    )
+    with pytest.raises(LabelError, match=reason):
+        load(store_of(still=still, b=lively_speed(500)), LabelSettings(range_threshold="auto"), split=split)
 
 
 def test_a_horizon_in_seconds_follows_each_frame_rate(store_of):
@@ -175,7 +192,7 @@ def test_a_store_without_a_whole_recording_is_refused(tmp_path):
 @pytest.fixture
 def day_store(store_of):
     """Four recordings of 500 frames; each is a little faster than the one before."""
-    return store_of(**{f"day{day}": (1 + day / 50) * random_speed(500, day) for day in (1, 2, 3, 4)})
+    return store_of(**{f"day{day}": (1 + day / 50) * lively_speed(500, day) for day in (1, 2, 3, 4)})
 
 
 def test_each_fold_holds_out_recordings_that_it_does_not_train_on(day_store):

@@ -102,14 +102,16 @@ def _draw(path: Path, recording: "Recording", inspection: "Inspection", places: 
 def print_inspection(inspection: "Inspection", store: Path, rule: list[str], console: "Console") -> None:
     """Show what a store holds: two tables, and what is wrong with each recording."""
     from fishray.cli.printing import print_columns, say
-    from fishray.report.wording import plural
+    from fishray.report.wording import pack, plural
 
     facts = inspection.recordings
     say(console, f"{store} · {plural(len(facts), 'recording')}\n")
     print_columns(_sizes(facts), console)
     say(console, f"\n labels by {_rule_words(inspection)}")
     print_columns(_speeds(facts), console)
-    say(console, f"\n{_suggestion(inspection)}")
+    suggestion = _suggestion(inspection)
+    lines = pack(suggestion, console.width - 1, " ", "  ") if console.is_terminal else [" ".join(suggestion)]
+    say(console, "\n" + "\n".join(f" {line}" for line in lines))
     for each in facts:
         if each.findings:
             say(console, f"\n {each.name}")
@@ -163,19 +165,20 @@ def _rule_words(inspection: "Inspection") -> str:
     return f"{horizon}, low_fraction {labels.low_fraction:g}, range_threshold {inspection.range_threshold:.2g}{auto}"
 
 
-def _suggestion(inspection: "Inspection") -> str:
+def _suggestion(inspection: "Inspection") -> list[str]:
+    """Which threshold the data suggest, and why; in parts that may stand on lines of their own."""
     from fishray.signals.findings import TRAIN_SHARE
     from fishray.signals.thresholds import ACTIVE_SHARE
 
     suggested = inspection.suggested
     if suggested is None:
-        return " No range_threshold is suggested: nothing is as long as the horizon."
+        return ["No range_threshold is suggested:", "nothing is as long as the horizon."]
     if suggested.in_noise:
-        return " No range_threshold is suggested: nearly still, see below."
-    return (
-        f" range_threshold: auto would be {suggested.value:.1e}: {ACTIVE_SHARE:.0%} of the horizons in the first "
-        f"{TRAIN_SHARE:.0%} reach it, as in the published recording."
-    )
+        return ["No range_threshold is suggested:", "it would only measure noise; see the warnings."]
+    return [
+        f"range_threshold: auto would take {suggested.value:.1e}:",
+        f"{ACTIVE_SHARE:.0%} of the horizons in the first {TRAIN_SHARE:.0%} reach it, as in the published recording.",
+    ]
 
 
 def _read_rule(words: list[str]) -> "LabelSettings":

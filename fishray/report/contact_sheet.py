@@ -224,7 +224,7 @@ def _draw_near(
     axis.set_title(f"bar at the left: range_threshold {range_threshold:.1e}", loc="left", fontsize=9)
     axis.set_ylabel(SPEED_TITLE, fontsize=9)
     axis.set_xlabel(f"time [s] · the liveliest {len(shown) / fps:.0f} s from near; shaded frames are labelled positive")
-    axis.set_xlim(time[0], time[-1])
+    axis.set_xlim(time[0], time[-1] + 1 / fps)
 
 
 def _bins(count: int, most: int = CURVE_BINS) -> list[slice]:

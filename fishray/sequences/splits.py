@@ -125,8 +125,8 @@ def _range_threshold(train: Ordered[tuple[Recording, int, int]], labels: LabelSe
         names = ", ".join(dict.fromkeys(recording.name for recording, _, _ in train))
         found = "" if suggested is None else f" ({suggested.value:.1e}; noise alone gives {suggested.noise_range:.1e})"
         raise LabelError(
-            f"labels.range_threshold: auto would label noise: the train split is nearly still{found}: {names}; state a "
-            "number, choose other recordings (data.recordings), or look: fishray inspect STORE"
+            f"labels.range_threshold: auto would label noise: {names}, the train split, hardly varies within a horizon"
+            f"{found}; state a number, choose other recordings (data.recordings), or look: fishray inspect STORE"
         )
     return suggested.value
 

@@ -48,8 +48,10 @@ class Evidence:
 
 def findings(evidence: Evidence) -> tuple[Finding, ...]:
     """All that is wrong, what spoils the labels most first."""
-    looks = (_spikes, _flicker, _stillness, _repeats, _times, _brightness, _activity, _length)
-    return tuple(finding for look in looks for finding in look(evidence))
+    artefacts = [finding for look in (_spikes, _flicker, _repeats) for finding in look(evidence)]
+    # What these do to the speed may look like noise: whether it is, shows when they are gone.
+    looks = (*(() if artefacts else (_stillness,)), _times, _brightness, _activity, _length)
+    return (*artefacts, *(finding for look in looks for finding in look(evidence)))
 
 
 def _spikes(evidence: Evidence) -> Iterator[Finding]:
@@ -92,8 +94,8 @@ def _stillness(evidence: Evidence) -> Iterator[Finding]:
         return
     yield Finding(
         "stillness",
-        f"nearly still: within a horizon the speed usually varies by {suggested.value:.1e} or less, and noise alone "
-        f"gives {suggested.noise_range:.1e}; labels by such a threshold would be noise",
+        f"nearly still: in a third of its horizons the speed varies by less than {suggested.value:.1e}, and noise "
+        f"alone gives {suggested.noise_range:.1e}; labels by such a threshold would be noise",
         f"range_threshold: auto is refused; state one well above {suggested.floor:.1e}, or leave the recording out",
         {"range": suggested.value, "noise_range": suggested.noise_range, "quiet_range": suggested.quiet_range},
     )

@@ -132,9 +132,9 @@ def test_a_split_without_a_negative_is_refused(store_of):
 
 
 def test_an_automatic_threshold_is_that_of_train_alone(store_of):
-    train = random_speed(500, 1)
-    quiet, loud = random_speed(500, 2), 100 * random_speed(500, 2)
-    store = store_of(a=train, b=quiet, c=loud, d=random_speed(500, 3), e=1.02 * train)
+    train = lively_speed(500, 1)
+    quiet, loud = lively_speed(500, 2), 100 * lively_speed(500, 2)
+    store = store_of(a=train, b=quiet, c=loud, d=lively_speed(500, 3), e=1.02 * train)
     automatic = LabelSettings(range_threshold="auto")
     beside_quiet = load(store, automatic, split=Split(train=("a",), validation=("b",), test=("d",)))
     beside_loud = load(store, automatic, split=Split(train=("a",), validation=("c",), test=("d",)))
@@ -145,12 +145,24 @@ def test_an_automatic_threshold_is_that_of_train_alone(store_of):
 
 
 def test_an_automatic_threshold_makes_the_published_share_of_horizons_active(store_of):
-    speed = random_speed(2000, 1) * np.linspace(0.1, 1, 1999)
+    speed = lively_speed(2000, 1) * np.linspace(0.1, 1, 1999)
     split = Split(train=("a",), validation=("b",))
     train = load(store_of(a=speed, b=speed), LabelSettings(range_threshold="auto"), split=split).train[0]
     threshold = np.quantile(horizon_ranges(speed, HORIZON), 0.31)
     assert np.array_equal(train.label, burst_labels(speed, HORIZON, range_threshold=threshold))
     assert np.mean(horizon_ranges(speed, HORIZON) >= threshold) == pytest.approx(0.69, abs=0.01)  # neighbours tie
+
+
+@pytest.mark.parametrize("noise", [0, 0.001], ids=["without noise", "under noise"])
+def test_an_automatic_threshold_of_a_still_recording_is_refused(store_of, noise):
+    still = 0.01 + noise * np.random.default_rng(0).normal(size=1999)
+    split = Split(train=("still",), validation=("b",))
+    reason = (
+        r"labels\.range_threshold: auto would label noise: still, the train split, hardly varies within a horizon "
+        r"\(.*; noise alone gives .*\); state a number, .* fishray inspect STORE"
+    )
+    with pytest.raises(LabelError, match=reason):
+        load(store_of(still=still, b=lively_speed(500)), LabelSettings(range_threshold="auto"), split=split)
 
 
 def test_a_horizon_in_seconds_follows_each_frame_rate(store_of):

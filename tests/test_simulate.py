@@ -19,7 +19,7 @@ from fishray.simulate.behaviour import Tank
 from fishray.simulate.rendering import Camera
 
 MINUTE = TankSettings(minutes=1, height=120, width=160, seed=3)
-FIVE_MINUTES = TankSettings(minutes=5, seed=0)  # at 320x240, as the real series
+EIGHT_MINUTES = TankSettings(minutes=8, seed=1)  # at 320x240, as the real series
 SHORT = TankSettings(minutes=0.1, fish=3, height=96, width=128, seed=5)  # 180 frames
 
 
@@ -152,9 +152,9 @@ def test_events_are_cut_where_the_recording_ends():
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
-    """Calibration of five minutes, from the decoded video."""
+    """Calibration of eight minutes, from the decoded video."""
     path = tmp_path_factory.mktemp("calibration") / "tank.mp4"
-    simulate(path, FIVE_MINUTES)
+    simulate(path, EIGHT_MINUTES)
     meter = SpeedMeter()
     for frame_hw in Video(path).frames():
         meter.see(frame_hw)

@@ -661,7 +661,8 @@ def test_on_local_the_cluster_block_is_ignored(fishray, without_slurm, tank_stor
     Path("home/.config/fishray").mkdir(parents=True)
     Path("home/.config/fishray/cluster.yaml").write_text("{no_such: setting}")
     whole = "data.split={train: [tank-1], validation: [tank-2], test: [tank-3]}"
-    data = ("--set", f"data={{store: {tank_store}, look_back: 90}}", "--set", whole, "--set", "labels.horizon=10")
+    rule = "labels={horizon: 10, range_threshold: 0.02}"
+    data = ("--set", f"data={{store: {tank_store}, look_back: 90}}", "--set", whole, "--set", rule)
     status, output, errors = fishray("tune", "tiny.yaml", "--on", "local", "--dry-run", *data)
     assert (status, errors) == (0, "")
     assert "worker" not in output

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ingesting import Bench
+from ingesting import SHARD_FRAMES, Bench
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +20,13 @@ def test_a_killed_ingest_is_completed_byte_for_byte(bench, number):
     rng = np.random.default_rng(number)
     store = f"killed-{number}.zarr"
     bench.kill_one(store, (number + rng.uniform()) / KILLS)
+    assert bench.complete(store) == bench.undisturbed
+
+
+def test_ctrl_c_is_no_loss_either(bench):
+    store = "interrupted.zarr"
+    assert bench.interrupt_one(store, frames=3 * SHARD_FRAMES) == 130
+    assert "Stopped; what is on disk is kept. Go on: fishray ingest" in bench.log()
     assert bench.complete(store) == bench.undisturbed
 
 

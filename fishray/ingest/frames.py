@@ -78,7 +78,7 @@ def _estimates(
     subtracts = settings.background != "none"
     known = writer.attributes.get("estimates")
     if known is not None:
-        return Estimates.of_attributes(known, writer.array("background") if subtracts else None)
+        return Estimates.of_attributes(known, writer.read_array("background") if subtracts else None)
     total = selection.frame_count(reader.frame_count)
     if total is None:
         total = sum(1 for _ in selection.frames(reader))

@@ -1,5 +1,7 @@
 """The speed ỹ: how much the picture changes from one frame to the next."""
 
+from array import array
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,7 +40,7 @@ class SpeedMeter:
     """Measures ỹ of frames that pass one at a time, in the memory of a few frames."""
 
     def __init__(self) -> None:
-        self._speeds: list[float] = []
+        self._speeds = array("d")
         self._last_hw: NDArray[np.uint8] | None = None
         self._higher_hw = self._lower_hw = np.empty((0, 0), np.uint8)
 
@@ -60,7 +62,7 @@ class SpeedMeter:
             between = []
         else:
             between = [self._change(self._last_hw, frame_hw) / (WHITE * frame_hw.size)]
-        self._speeds += between
+        self._speeds.extend(between)
         self._last_hw = frame_hw
         return between
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +50,7 @@ class RecordingWriter:
         self._frames: zarr.Array[Any] | None = None
         self._shard_thw: NDArray[np.uint8] = np.empty((0, 0, 0), np.uint8)
         self._filled = 0
-        self._speeds: list[float] = []
+        self._speeds = array("d")  # 8 bytes each, where a list takes 32
         self.frame_count = 0
         self.finished = False
         with storing(store):
@@ -72,8 +73,8 @@ class RecordingWriter:
         """The speeds so far, shape (n,)."""
         return np.array(self._speeds, np.float64)
 
-    def array(self, name: str) -> NDArray[Any]:
-        """What `add_array` has written."""
+    def read_array(self, name: str) -> NDArray[Any]:
+        """Read what `add_array` has written."""
         return np.asarray(cast(zarr.Array[Any], self._group[name])[:])
 
     def add_array(self, name: str, values: NDArray[Any]) -> None:
@@ -94,7 +95,7 @@ class RecordingWriter:
         speed
             The speeds that end at these frames. Where all are given, what was written can be gone on with.
         """
-        self._speeds += speed
+        self._speeds.extend(speed)
         with storing(self._store):
             if self._frames is None:
                 self._frames = self._create_frames(frames_thw.shape[1], frames_thw.shape[2])
@@ -146,7 +147,7 @@ class RecordingWriter:
                 self._use(frames)
                 self.frame_count = whole
         os.truncate(self._speed_path, max(0, self.frame_count - 1) * SPEED.itemsize)
-        self._speeds = np.fromfile(self._speed_path, SPEED).tolist()
+        self._speeds = array("d", np.fromfile(self._speed_path, SPEED))
 
     def _create_frames(self, height: int, width: int) -> zarr.Array[Any]:
         chunks_per_shard = max(1, SHARD_BYTES // (CHUNK_FRAMES * height * width))

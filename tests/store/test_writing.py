@@ -103,7 +103,7 @@ def test_what_is_noted_is_there_for_who_goes_on(path):
     writer = begin(path)
     assert not writer.replaced
     assert writer.attributes["estimates"] == {"inverted": True}
-    assert np.array_equal(writer.array("background"), background_hw)
+    assert np.array_equal(writer.read_array("background"), background_hw)
 
 
 @pytest.mark.parametrize("fault", ["another source", "other settings", "torn"])

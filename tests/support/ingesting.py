@@ -18,8 +18,11 @@ FRAMES, HEIGHT, WIDTH = 3_000, 96, 128
 SHARD_FRAMES = 240
 
 SCRIPT = f"""
+import signal
+
 from fishray.store import writing
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background has not
 writing.SHARD_BYTES = {SHARD_FRAMES * HEIGHT * WIDTH}
 
 from fishray.cli import main
@@ -58,6 +61,14 @@ class Bench:
             assert process.wait(END_S) == 0, self.log()
         self.life_s = time.monotonic() - began_s
         self.undisturbed = contents(folder / "whole.zarr")
+
+    def interrupt_one(self, name: str, frames: int) -> int:
+        """Ctrl-C to an ingest that has so many frames on disk; its exit status."""
+        speed = self._folder / name / ".ingest-tank" / "speed"
+        with self._ingesting(name) as process:
+            wait_for(lambda: speed.exists() and speed.stat().st_size >= 8 * (frames - 1), process)
+            process.send_signal(signal.SIGINT)
+            return process.wait(END_S)
 
     def kill_one(self, name: str, share: float) -> Kill | None:
         """Kill an ingest after a share of its life; None if it had ended by then."""

@@ -86,6 +86,7 @@ def draw(speed, path):
     axes["correlation"].axhline(0, color="black", linewidth=0.5)
     axes["minute"].legend(frameon=False)
     figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 

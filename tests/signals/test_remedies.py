@@ -11,6 +11,8 @@ from fishray.signals.quality import inspect_store
 from fishray.signals.targets import UNDEFINED, burst_labels
 from fishray.store import open_store
 
+pytestmark = pytest.mark.slow
+
 SIZE = (96, 128)
 
 

@@ -68,6 +68,8 @@ def inspect(
     from fishray.signals.quality import inspect_store
     from fishray.store import open_store
 
+    if png is not None and png.suffix.lower() != ".png":
+        raise SettingError(f"--png {png}: the picture is a PNG; name it {png.with_suffix('.png')}")
     labels = _read_rule(rule or [])
     opened = open_store(store)
     inspection = inspect_store(opened, labels, recording)
@@ -78,12 +80,12 @@ def inspect(
     if png is not None:
         for name in [facts.name for facts in inspection.recordings]:
             path = png if len(inspection.recordings) == 1 else png.with_stem(f"{png.stem}-{name}")
-            places = [source] if source else [Path(), store.parent]
-            _draw(path, opened.recording(name), inspection, places)
+            _draw(path, opened.recording(name), inspection, [Path(), store.parent] if source is None else [source])
             typer.echo(f"Drawn: {path}", err=as_json)
 
 
 def _draw(path: Path, recording: "Recording", inspection: "Inspection", places: list[Path]) -> None:
+    """Draw a recording; its source is one of the places, or lies there under its name."""
     from fishray.cli.progress import frame_progress
     from fishray.report.contact_sheet import draw_sheet, moments, raw_frames
 
@@ -92,10 +94,11 @@ def _draw(path: Path, recording: "Recording", inspection: "Inspection", places: 
     with frame_progress() as progress:
         raw = raw_frames(
             recording,
-            [place / name if place.is_dir() and place.name != name else place for place in places],
+            [place / name for place in places] + [place for place in places if place != Path()],
             positions,
             lambda done, total: progress(f"looking at {name}", done, total),
         )
+    path.parent.mkdir(parents=True, exist_ok=True)
     draw_sheet(path, recording, inspection.labels, inspection.range_threshold, raw, positions)
 
 
@@ -132,7 +135,7 @@ def _sizes(facts: Sequence["RecordingFacts"]) -> list["Column"]:
         Column("recording", [each.name for each in facts]),
         Column("frames", [f"{each.frame_count:,}" for each in facts], "right"),
         Column("length", [footage(each.duration_s) for each in facts], "right"),
-        Column("fps", [f"{each.fps:g}" for each in facts], "right"),
+        Column("fps", [f"{each.fps:.4g}" for each in facts], "right"),
         Column("stored", ["speed" if each.frame_size is None else "{}x{}".format(*each.frame_size) for each in facts]),
         Column("disk", [f"{each.disk_bytes / 1e6:.1f} MB" for each in facts], "right"),
         Column("warnings", [str(len(each.findings) or "–") for each in facts], "right"),
@@ -147,12 +150,12 @@ def _speeds(facts: Sequence["RecordingFacts"]) -> list["Column"]:
         Column("recording", [each.name for each in facts]),
         Column("positive", ["–" if each.positives is None else f"{each.positives:.1%}" for each in facts], "right"),
         Column("events", [f"{each.events:,}" for each in facts], "right"),
-        Column("speed", [sparkline(each.speed_curve) for each in facts]),
         Column("median", [f"{each.speed_quantiles[1]:.1e}" for each in facts], "right"),
         Column("95 %", [f"{each.speed_quantiles[2]:.1e}" for each in facts], "right"),
+        Column("auto", ["–" if each.suggested is None else f"{each.suggested.value:.1e}" for each in facts], "right"),
+        Column("speed", [sparkline(each.speed_curve) for each in facts]),
         Column("5 %", [f"{each.speed_quantiles[0]:.1e}" for each in facts], "right"),
         Column("highest", [f"{each.speed_quantiles[3]:.1e}" for each in facts], "right"),
-        Column("auto", ["–" if each.suggested is None else f"{each.suggested.value:.1e}" for each in facts], "right"),
     ]
 
 

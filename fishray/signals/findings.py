@@ -44,6 +44,8 @@ class Evidence:
     means: Sequence[NDArray[np.float64]] = ()
     """Mean grey level of the frames of pieces of the recording, in order; none where it has no frames."""
     times_s: NDArray[np.float64] | None = None
+    normalised: bool = False
+    """Whether its frames were brought to one mean grey level; what is left of a flicker is then in their rounding."""
 
 
 def findings(evidence: Evidence) -> tuple[Finding, ...]:
@@ -74,7 +76,7 @@ def _spikes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _flicker(evidence: Evidence) -> Iterator[Finding]:
-    flicker = find_flicker(evidence.means, evidence.speed)
+    flicker = None if evidence.normalised else find_flicker(evidence.means, evidence.speed)
     if flicker is None:
         return
     hertz = None if flicker.period is None else evidence.fps / flicker.period

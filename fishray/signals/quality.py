@@ -14,7 +14,7 @@ from fishray.signals.thresholds import SuggestedThreshold, suggest_threshold
 from fishray.store import CHUNK_FRAMES, Recording, Store
 
 QUANTILES = (0.05, 0.5, 0.95, 1.0)
-CURVE_POINTS = 24
+CURVE_POINTS = 20
 PIECES, PIECE_CHUNKS = 12, 10
 """Frames whose brightness is looked at: pieces of 1,200 frames, evenly spread, so that hours take seconds."""
 
@@ -96,6 +96,7 @@ def _facts(path: Path, recording: Recording, labels: LabelSettings, threshold: f
         suggested=suggested,
         means=_frame_means(recording),
         times_s=recording.times_s,
+        normalised=bool(recording.attributes["settings"].get("normalise_flicker")),
     )
     return RecordingFacts(
         name=recording.name,

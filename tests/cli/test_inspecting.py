@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -10,6 +11,7 @@ from fishray.cli import app
 from fishray.cli.inspecting import print_inspection
 from fishray.config.sweep import LabelSettings
 from fishray.errors import SettingError, StoreError
+from fishray.ingest.writing import ingest
 from fishray.signals.quality import inspect_store
 from fishray.store import new_recording, open_store
 
@@ -113,8 +115,10 @@ def test_json_says_the_same_for_machines(inspect, store):
 def test_a_picture_is_drawn_of_each_recording(inspect, tmp_path):
     inspect("--png", tmp_path / "sheet.png")
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["sheet-clean.png", "sheet-spiked.png"]
-    inspect("--png", tmp_path / "one.png", "--recording", "clean")
-    assert (tmp_path / "one.png").stat().st_size > 10_000
+    inspect("--png", tmp_path / "new" / "one.png", "--recording", "clean")
+    assert (tmp_path / "new" / "one.png").stat().st_size > 10_000
+    with pytest.raises(SettingError, match=r"--png sheet.jpg: the picture is a PNG; name it sheet.png"):
+        inspect("--png", "sheet.jpg")
 
 
 @pytest.mark.parametrize(
@@ -141,3 +145,24 @@ def test_two_horizons_are_refused(inspect):
 def test_a_recording_that_is_not_there_is_refused(inspect):
     with pytest.raises(StoreError, match=r"no recording clan .* did you mean clean\?"):
         inspect("--recording", "clan")
+
+
+def test_the_source_is_found_beside_the_store_or_where_one_says(tmp_path, monkeypatch):
+    folder = tmp_path / "film"
+    folder.mkdir()
+    for number in range(40):
+        Image.fromarray(np.full((24, 32), number, np.uint8)).save(folder / f"{number}.png")
+    store = tmp_path / "tank.zarr"
+    ingest(folder, store)
+    monkeypatch.chdir(tmp_path)
+
+    def height(*words):
+        run = CliRunner().invoke(app, ["inspect", str(store), "--png", "sheet.png", *map(str, words)])
+        assert run.exit_code == 0, run.output
+        with Image.open("sheet.png") as image:
+            return image.size[1]
+
+    beside = height()
+    folder.rename(tmp_path / "moved")
+    assert height() < beside  # without the row of its source
+    assert height("--source", tmp_path / "moved") == beside

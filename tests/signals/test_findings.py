@@ -10,11 +10,12 @@ from fishray.signals.thresholds import suggest_threshold
 HORIZON = 45
 
 
-def look(speed, frames_thw=None, fps=30.0, horizon=HORIZON, times_s=None):
+def look(speed, frames_thw=None, fps=30.0, horizon=HORIZON, times_s=None, normalised=False):
     """What is found, by kind."""
     means = () if frames_thw is None else [frames_thw.mean(axis=(1, 2))]
     train = speed[: round(0.6 * len(speed))]
-    evidence = Evidence(speed, fps, horizon, 0.1, 0.001, suggest_threshold([(train, horizon)]), means, times_s)
+    suggested = suggest_threshold([(train, horizon)])
+    evidence = Evidence(speed, fps, horizon, 0.1, 0.001, suggested, means, times_s, normalised)
     return {finding.kind: finding for finding in findings(evidence)}
 
 
@@ -108,3 +109,9 @@ def test_a_recording_too_short_for_the_default_split_is_told(tanks):
 
 def test_a_recording_shorter_than_its_horizon_is_only_too_short(tanks):
     assert list(look(tanks[0][:20])) == ["length"]
+
+
+def test_what_rounding_leaves_of_a_flicker_is_not_told_again(films):
+    gain_t = 1 + 0.1 * np.sin(2 * np.pi * np.arange(len(films[0])) / 3)
+    film = np.clip(films[0] * gain_t[:, None, None] + 0.5, 0, 255).astype(np.uint8)
+    assert "flicker" not in look(frame_speed(film), film, normalised=True)

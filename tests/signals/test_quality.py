@@ -130,7 +130,7 @@ def test_findings_stand_by_their_recording(store_of, tanks):
 
 
 def test_flicker_of_a_long_recording_is_found_in_pieces_of_it(tmp_path):
-    frames = 4 * PIECES * PIECE_CHUNKS * 120
+    frames = 2 * PIECES * PIECE_CHUNKS * 120
     light_t = (100 + 10 * np.sin(2 * np.pi * np.arange(frames) / 6)).astype(np.uint8)
     with new_recording(tmp_path / "tank.zarr", "tank", {"fps": 30.0, **ORIGIN}) as writer:
         writer.append(np.broadcast_to(light_t[:, None, None], (frames, 2, 2)))

@@ -13,7 +13,7 @@ from slurm_sweep import SWEEP, SlurmSweep, assert_that_nothing_was_lost, left_be
 from stranger import HEALTH
 
 STRANGER = CHECKOUT / "tests" / "support" / "stranger.py"
-SOON_S = 90
+SOON_S = 240
 
 PLAIN_JOB = """
 import ray

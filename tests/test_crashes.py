@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -38,14 +37,12 @@ class Whole:
     bench: Bench
     run: Run
     outcome: Outcome
-    life_s: float
 
 
 def left_alone(bench):
     run = bench.run("whole")
-    began_s = time.monotonic()
     bench.finish(run)
-    return Whole(bench, run, outcome(run), time.monotonic() - began_s)
+    return Whole(bench, run, outcome(run))
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +67,14 @@ def test_a_sweep_that_is_killed_while_it_makes_its_tank_makes_it_again(tmp_path)
 
 
 def moments(whole):
-    """Over a whole life; those without a fault are drawn."""
+    """Over a whole life; those without a fault are drawn, in seconds that do not depend on how long that life was."""
     rng = np.random.default_rng(SEED)
     results = len(of(whole.run, "result"))
     return [
         Moment("lease-create:1"),
-        Moment(after_s=rng.uniform(0.05, 0.4) * whole.life_s),
+        Moment(after_s=rng.uniform(0, 1)),
         Moment("sweep-yaml:1"),
-        Moment(after_s=rng.uniform(0.2, 0.4) * whole.life_s),
+        Moment(after_s=rng.uniform(2, 4)),
         Moment(results=round(0.1 * results), after_s=rng.uniform(0, 0.5)),
         Moment("journal-write:6"),
         Moment("checkpoint-write:3"),
@@ -115,9 +112,9 @@ def killed(whole):
 
 def test_the_kills_strike_at_the_start_in_training_and_in_scoring(killed):
     doing = [crash.doing for crash in killed.crashes]
-    assert len(doing) >= 6  # of the thirteen; those in training come too late where the machine is uneven
-    assert doing[0] == "lease-create"
-    assert {"sweep-yaml", "training"} <= {*doing}
+    assert len(doing) >= 10
+    assert doing[:3] == ["lease-create", "starting", "sweep-yaml"]
+    assert "training" in doing
     assert doing[-2:] == ["journal-scoring", "predictions-rename"]
 
 

@@ -233,5 +233,5 @@ def _refuse_wrong_values(overrides: dict[str, Any]) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         option = f"--{str(first['loc'][0]).replace('_', '-')}"
-        message = plain_words(first["msg"]).removeprefix("Value error, ")
+        message = plain_words(first["msg"])
         raise typer.BadParameter(message, param_hint=option) from None

@@ -201,7 +201,7 @@ def _read_rule(words: list[str]) -> "LabelSettings":
             close = nearest(key, allowed)
             hint = f"did you mean {close}?" if close else f"allowed are {', '.join(allowed)}"
             raise SettingError(f"--rule {key}: unknown setting; {hint}") from None
-        said = plain_words(first["msg"]).removeprefix("Value error, ")
+        said = plain_words(first["msg"])
         raise SettingError(f"--rule {key}: {said}" if key else f"--rule: {said}") from None
 
 

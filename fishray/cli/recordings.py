@@ -87,6 +87,4 @@ def _tank(**options: Any) -> "TankSettings":
     except ValidationError as error:
         fault = error.errors()[0]
         of_one = f"{fault['loc'][0]} {fault['input']} " if fault["loc"] else ""
-        raise SettingError(
-            f"no such tank: {of_one}{plain_words(fault['msg']).removeprefix('Value error, ')}"
-        ) from error
+        raise SettingError(f"no such tank: {of_one}{plain_words(fault['msg'])}") from error

@@ -240,7 +240,8 @@ class Sweep(Settings):
 
 def plain_words(message: str) -> str:
     """What pydantic says of a value, to be put behind it."""
-    return message.replace("Input should be", "must be").replace("Input should", "must")
+    said = message.removeprefix("Value error, ")  # before what our own validators raise
+    return said.replace("Input should be", "must be").replace("Input should", "must")
 
 
 def _check_name(model: str | None, key: str) -> None:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from fishray.config.trial import TrialSettings
 from fishray.errors import WeightsError
-from fishray.predictors.base import Mode, Predictor, Reads
+from fishray.predictors.base import Mode, Reads
 from fishray.predictors.inputs import SequenceInputs
-from fishray.predictors.network import NetworkPredictor, read_best
+from fishray.predictors.network import NetworkPredictor, TrainedPredictor, read_best
 from fishray.sequences import Sequence
-from fishray.weights import Arrays, below, under, write_weights
+from fishray.weights import Arrays, below, under
 
 
-class FoldedPredictor(Predictor):
+class FoldedPredictor(TrainedPredictor):
     """One network for each fold; its probability is the mean of theirs.
 
     That is what a recording gets which no fold has seen. Of the others, all networks but one have seen each.
@@ -64,21 +64,6 @@ class FoldedPredictor(Predictor):
             weights |= under(network.packed()[0], fold)
         return weights, {**self.networks[0].packed()[1], "folds": len(self.networks)}
 
-    def save(self, path: Path, **arrays: NDArray[np.float32]) -> None:
-        """Write what `load` reads as one file, with more arrays beside it."""
-        write_weights(path, *self.packed(**arrays))
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote, or the best epoch of a checkpoint.
-
-        Raises
-        ------
-        WeightsError
-            If it is missing or damaged, or holds no folds.
-        """
-        return cls.unpacked(path, *read_best(path))
-
     @classmethod
     def unpacked(cls, path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> Self:
         """Make a predictor of what `packed` gave; `path` is where it lay."""
@@ -86,9 +71,6 @@ class FoldedPredictor(Predictor):
             raise WeightsError(f"no usable weights at {path} (they are of one network, not of folds)")
         folds = fold_names(metadata["folds"])
         return cls([NetworkPredictor.unpacked(path, below(arrays, fold), metadata) for fold in folds])
-
-
-TrainedPredictor = NetworkPredictor | FoldedPredictor
 
 
 def together(networks: Ordered[NetworkPredictor]) -> TrainedPredictor:

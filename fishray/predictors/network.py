@@ -1,6 +1,7 @@
 """What all trained networks share: normalisation, prediction in every mode, saving and loading."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Collection
 from pathlib import Path
@@ -27,7 +28,50 @@ CROPS_AT_ONCE = 32
 SCALE_FRAMES = 512
 
 
-class NetworkPredictor(Predictor):
+class TrainedPredictor(Predictor):
+    """What a trial has trained: networks, kept with their settings in one file of named arrays."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> TrialSettings:
+        """The trial's settings."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> None:
+        """Put the weights on a device."""
+
+    @abstractmethod
+    def packed(self, **arrays: NDArray[np.float32]) -> tuple[Arrays, dict[str, Any]]:
+        """Weights, settings and look-back as arrays and plain values, with more arrays beside them."""
+
+    @classmethod
+    @abstractmethod
+    def unpacked(cls, path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> Self:
+        """Make a predictor of what `packed` gave; `path` is where it lay.
+
+        Raises
+        ------
+        WeightsError
+            If it is of another kind of predictor, or something is missing.
+        """
+
+    def save(self, path: Path, **arrays: NDArray[np.float32]) -> None:
+        """Write what `load` reads as one file, with more arrays beside it."""
+        write_weights(path, *self.packed(**arrays))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote, or the best epoch of a checkpoint.
+
+        Raises
+        ------
+        WeightsError
+            If it is missing or damaged, of another kind of predictor, or a checkpoint without any epoch.
+        """
+        return cls.unpacked(path, *read_best(path))
+
+
+class NetworkPredictor(TrainedPredictor):
     """A trained network with everything it needs to predict.
 
     Parameters
@@ -149,21 +193,6 @@ class NetworkPredictor(Predictor):
             "frame_sizes": [list(size) for size in self.frame_sizes],
         }
         return weights | {f"array.{key}": value for key, value in arrays.items()}, metadata
-
-    def save(self, path: Path, **arrays: NDArray[np.float32]) -> None:
-        """Write what `load` reads as one file, with more arrays beside it."""
-        write_weights(path, *self.packed(**arrays))
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote, or the best epoch of a checkpoint.
-
-        Raises
-        ------
-        WeightsError
-            If it is missing or damaged, or a checkpoint without any epoch.
-        """
-        return cls.unpacked(path, *read_best(path))
 
     @classmethod
     def unpacked(cls, path: Path, arrays: Arrays, metadata: Mapping[str, Any]) -> Self:

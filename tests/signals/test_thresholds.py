@@ -17,7 +17,9 @@ def in_noise(speed, horizon=HORIZON):
 
 def test_the_published_share_of_horizons_reaches_the_suggestion(tanks):
     suggested = suggest_threshold([(tanks[0], HORIZON)])
-    assert (horizon_ranges(tanks[0], HORIZON) >= suggested.value).mean() == pytest.approx(ACTIVE_SHARE, abs=0.005)
+    ranges = horizon_ranges(tanks[0], HORIZON)
+    above, tied = (ranges > suggested.value).mean(), (ranges == suggested.value).mean()
+    assert above - 0.001 <= ACTIVE_SHARE <= above + tied + 0.001
 
 
 def test_of_several_pieces_all_horizons_count():
@@ -67,9 +69,7 @@ def test_what_the_criterion_stands_for(tanks):
         )
         sames[suggested[0].in_noise].append((one & two).sum() / (one | two).sum())
     assert len(sames[True]) >= 2
-    assert max(sames[True]) < 0.25
-    assert min(sames[False]) > 0.2
-    assert np.mean(sames[False]) > 0.5
+    assert max(sames[True]) < 0.35 < min(sames[False])
 
 
 def test_a_piece_shorter_than_its_horizon_suggests_nothing():

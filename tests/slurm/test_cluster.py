@@ -151,6 +151,23 @@ def test_a_drained_node_takes_no_jobs(cluster):
 
 
 @pytest.mark.slow
+def test_a_preempted_job_is_warned_20_seconds_before_it_is_requeued(cluster):
+    script = "trap 'echo warned $SECONDS >> $LOG' USR1\necho ready >> $LOG\nwhile true; do sleep 0.1; done"
+    low, log = submit(cluster, script, "--nodelist=n1", "--cpus-per-task=4", "--signal=B:USR1")
+    wait_until(lambda: lines(log) == ["ready"])
+    high, _ = submit(cluster, "true", "--nodelist=n1", "--cpus-per-task=4", "--partition=high")
+    wait_until(lambda: len(lines(log)) == 2)
+    warned_s = time.monotonic()
+    assert lines(log)[1].startswith("warned")
+    assert cluster.jobs()[low].state == "RUNNING"
+    assert cluster.jobs()[high].state == "PENDING"
+    cluster.wait_for_job(high, "COMPLETED", 60)
+    assert 15 < time.monotonic() - warned_s < 45
+    assert cluster.jobs()[low].state == "PENDING"
+    cluster.run("scancel", low)
+
+
+@pytest.mark.slow
 def test_a_job_on_a_node_without_power_is_requeued_and_the_node_comes_back(cluster, tmp_path):
     command = cluster.start("bash", "-c", "sleep 63 & setsid sleep 64 & wait", node="n3", log=tmp_path / "log")
     wait_until(lambda: len([each for each in cluster.processes("n3") if each.command.startswith("sleep 6")]) == 2)

@@ -75,7 +75,8 @@ def prepare(sweep: Sweep, on_progress: OnProgress, drawn: Collection[str] = (), 
     sequences = load_sequences(found, sweep.data, sweep.labels)
     recordings = taken_from(found, sequences)
     _refuse_missing_frames(sweep, recordings)
-    notes = (*_on_rates(recordings), *_on_thresholds(sweep, sequences))
+    _refuse_estimates_beyond_train(recordings, sequences)
+    notes = (*_on_rates(recordings), *_on_thresholds(sweep, sequences), *_on_estimates(recordings, sequences))
     return Prepared(sweep, node, recordings, fingerprint(recordings), sequences, notes)
 
 
@@ -142,6 +143,36 @@ def _refuse_missing_frames(sweep: Sweep, recordings: tuple[Recording, ...]) -> N
                 f"{recording.name} holds speed alone, but {', '.join(reading)} reads frames; ingest its video, or "
                 f"leave the family out"
             )
+
+
+def _estimated(recording: Recording) -> int:
+    """From how many of its first frames ingest estimated a background, a contrast, a grid of spikes; 0: nothing."""
+    return int(recording.attributes.get("estimates", {}).get("frames", 0))
+
+
+def _refuse_estimates_beyond_train(recordings: tuple[Recording, ...], sequences: Sequences) -> None:
+    """Refuse a split by time whose validation or test begins within what a recording's estimates were taken from."""
+    known = {recording.name: recording for recording in recordings}
+    for split in ("validation", "test"):
+        for sequence in sequences.split(split):
+            recording = known[sequence.recording]
+            share = 100 * sequence.start // recording.frame_count / 100
+            if 0 < sequence.start < _estimated(recording):
+                raise RecordingError(
+                    f"{recording.name}: its {split} split begins at frame {sequence.start}, and its background, "
+                    f"contrast, flicker or spikes were estimated from its first {_estimated(recording)} frames; ingest "
+                    f"it again with --estimate-from {share:g}, or give train a larger share"
+                )
+
+
+def _on_estimates(recordings: tuple[Recording, ...], sequences: Sequences) -> Iterator[str]:
+    held_out = {sequence.recording for sequence in (*sequences.validation, *sequences.test) if not sequence.start}
+    names = [recording.name for recording in recordings if recording.name in held_out and _estimated(recording)]
+    if names:
+        yield (
+            f"{', '.join(names)}: held out whole, and ingested by a background, contrast, flicker or spikes "
+            "estimated from its own beginning: a statistic of frames that are held out, though of none of their labels"
+        )
 
 
 def _on_rates(recordings: Collection[Recording]) -> Iterator[str]:

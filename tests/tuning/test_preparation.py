@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fishray.config.loader import load_sweep
-from fishray.errors import StoreError
+from fishray.errors import RecordingError, StoreError
 from fishray.store import annotate, new_recording, open_store
 from fishray.tuning.plan import describe
 from fishray.tuning.preparation import SIMULATED, prepare, prepare_store
@@ -45,6 +45,19 @@ def prepared(tmp_path, monkeypatch):
                 writer.finish(np.convolve(starts, np.hanning(22), "same"))  # smooth: a threshold of noise is refused
         Path("folds.yaml").write_text(FOLDS.replace("RULE", str(threshold)))
         return prepare(load_sweep(Path("folds.yaml")), silent)
+
+    return make
+
+
+@pytest.fixture
+def estimated(prepared):
+    """Prepare a sweep whose first day was ingested by estimates from so many of its frames."""
+
+    def make(frames, split):
+        if not Path("days.zarr").exists():
+            prepared((30.0, 30.0), 0.005)
+        annotate(Path("days.zarr"), "day1", estimates={"frames": frames})
+        return prepare(load_sweep(Path("folds.yaml"), [f"data.split={split}"]), silent)
 
     return make
 
@@ -103,3 +116,15 @@ def test_a_tank_of_a_fishray_that_knew_fewer_settings_is_another_tank(sweep):
     annotate(made.path, "tank", **{SIMULATED: older})
     with pytest.raises(StoreError, match="arena None, not rectangle"):
         prepare_store(load_sweep(sweep), silent)
+
+
+def test_estimates_may_not_reach_into_validation(estimated):
+    shares = "{train: 0.5, validation: 0.5}"  # of 500 frames
+    assert estimated(250, shares).notes == ()
+    with pytest.raises(RecordingError, match=r"validation split begins at frame 250.*--estimate-from 0\.5,"):
+        estimated(251, shares)
+
+
+def test_estimates_of_a_recording_that_is_held_out_whole_are_noted(estimated):
+    (note,) = estimated(300, "{by: recording, folds: 2}").notes
+    assert note.startswith("day1: held out whole")

@@ -27,8 +27,9 @@ test-gpu: .venv/installed
 
 SEEDS ?= 101 102 103 104
 
-evidence: .venv/installed  # that a sweep cannot be lost: a hundred kills; how true the tank is; who foresees its bursts
+evidence: .venv/installed  # that sweeps and ingests cannot be lost; how true the tank is; who foresees its bursts
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_a_hundred_times.py
+	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_an_ingest.py
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/tank_against_real.py --png runs/evidence/tank.png
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/forecast_tanks.py --seeds $(SEEDS)
 

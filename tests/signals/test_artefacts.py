@@ -194,3 +194,12 @@ def test_the_flies_have_spikes_just_where_their_file_has_its_key_frames(shared):
     grid = find_spikes(speed)
     assert (grid.period, grid.share) == (250, 1)
     assert (grid.places(len(speed)) + 1).tolist() == keys[1:]
+    assert find_spikes(speed[:1799]).period == 250  # 60 % of it, by which ingest repairs
+
+
+def test_seven_steep_spikes_tell_a_long_period(tanks):
+    speed = tanks[0][:1799].copy()
+    assert find_spikes(speed) is None
+    speed[249::250] += 5 * np.median(speed)
+    grid = find_spikes(speed)
+    assert (grid.period, grid.phase, grid.share) == (250, 249, 1)

@@ -86,3 +86,12 @@ def test_flattened_flicker(scene, recorded, tmp_path, period):
     assert kinds(tmp_path, repaired) == {}
     assert agreement(truth, damaged) < 0.85
     assert agreement(truth, repaired) > 0.95
+
+
+@pytest.mark.shared
+def test_what_is_recommended_for_the_flies_helps(shared, tmp_path):
+    film = shared / "data/video/two_flies_1024px_25fps.mp4"
+    before = ingest(film, tmp_path / "tank.zarr", name="before")
+    assert kinds(tmp_path, before)["spikes"].remedy == "ingest it again with --repair-spikes"
+    after = ingest(film, tmp_path / "tank.zarr", IngestSettings(repair_spikes=True), "after")
+    assert "spikes" not in kinds(tmp_path, after)

@@ -130,7 +130,7 @@ def test_a_sweep_is_submitted_seen_from_any_node_left_alone_and_ends_well(cluste
 
 @pytest.mark.slow
 def test_stop_ends_this_run_alone_which_goes_on_by_the_command_that_it_prints(cluster):
-    sweep = make(cluster, "stopped", trials=2, steps=400, epochs=4)
+    sweep = make(cluster, "stopped", trials=2, steps=150, epochs=6)
     beside = make(cluster, "beside", steps=50, epochs=1000)
     other = cluster.run("sbatch", "--parsable", "--mem=100M", "--wrap=sleep 900", user="ada").strip()
     words = ("fishray", "tune", "sweep.yaml")

@@ -109,7 +109,7 @@ def reasons(sweep):
 
 @pytest.mark.slow
 def test_a_sweep_survives_every_way_to_lose_its_driver(cluster):
-    sweep = make(cluster, "drivers", 60)  # more than it gets through meanwhile
+    sweep = make(cluster, "drivers", 300)  # more than it gets through meanwhile
     job = sweep.submit()
     sweep.wait_for("the first end of a trial", lambda: of(sweep.run, "end"), END_S)
     kill_driver(sweep)

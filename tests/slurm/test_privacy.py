@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import CHECKOUT, LOGIN
-from slurm_sweep import SWEEP, SlurmSweep, assert_that_nothing_was_lost, left_behind
+from slurm_sweep import (
+    ENDLESS,
+    SWEEP,
+    SlurmSweep,
+    assert_that_nothing_was_lost,
+    assert_that_the_journal_is_sound,
+    left_behind,
+)
 from stranger import HEALTH
 
 STRANGER = CHECKOUT / "tests" / "support" / "stranger.py"
 SOON_S = 240
+ONE_BY_ONE = {"max_epochs": 9, "scheduler": "none"}
+"""Trials on a worker of one CPU: there is always another one to run while somebody looks."""
 
 PLAIN_JOB = """
 import ray
@@ -65,12 +74,12 @@ with OneMachine(1, 0):
 def make(cluster):
     """Make a sweep whose driver and workers are all on n1."""
 
-    def make(name, user="root", trials=4, epochs=9, **changes):
+    def make(name, user="root", trials=2, search=ENDLESS, **changes):
         lstm = SWEEP["families"]["lstm"] | {"trials": trials}
         workers = {"cpus": 1, "memory_gb": 1.8, "sbatch": {"nodelist": "n1"}} | changes
         settings = SWEEP | {
             "families": {"lstm": lstm},
-            "search": {"max_epochs": epochs, "grace_epochs": epochs},
+            "search": search,
             "cluster": SWEEP["cluster"] | workers,
         }
         place = cluster.shared / f"{name}-s"  # with a store of its own
@@ -124,7 +133,7 @@ def is_of(sweep, node):
 
 @pytest.mark.slow
 def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
-    sweep = make("secret", trials=6, epochs=12, workers={"max": 2})
+    sweep = make("secret", workers={"max": 2})
     sweep.submit("--nodelist=n1")
     sweep.a_busy_worker()
     address, token = head_of(sweep), token_of(sweep).read_text()
@@ -187,9 +196,9 @@ def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
         at_once = name == "none, and knows of tokens"
         assert got["error"] == ("AuthenticationError" if at_once else "ConnectionError")
 
-    sweep.finish()
+    sweep.stop()
     assert left_behind(sweep) == []
-    assert_that_nothing_was_lost(sweep)
+    assert_that_the_journal_is_sound(sweep)
 
 
 def places_of(secret, folder):
@@ -207,7 +216,7 @@ def places_of(secret, folder):
 
 @pytest.mark.slow
 def test_another_users_plain_ray_before_and_behind_ours(cluster, make):
-    sweep = make("ours", trials=4, epochs=9, workers={"max": 1})
+    sweep = make("ours", trials=6, search=ONE_BY_ONE, workers={"max": 1})
 
     def plain(*words):
         return cluster.run(*words, node="n1", user="ada", timeout_s=SOON_S, folder=cluster.home("ada"))
@@ -251,7 +260,7 @@ def test_another_users_plain_ray_before_and_behind_ours(cluster, make):
 
 @pytest.mark.slow
 def test_two_users_sweep_on_one_node_at_a_time(cluster, make):
-    sweeps = [make(f"of-{user}", user, trials=3, epochs=6, workers={"max": 1}) for user in ("root", "ada")]
+    sweeps = [make(f"of-{user}", user, trials=4, search=ONE_BY_ONE, workers={"max": 1}) for user in ("root", "ada")]
     for sweep in sweeps:
         sweep.submit("--nodelist=n1")
     for sweep in sweeps:

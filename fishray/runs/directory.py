@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -107,8 +108,17 @@ class Run:
         return Journal(self.path / "journal.jsonl")
 
     def state(self) -> RunState:
-        """The journal, folded; empty while nothing is in it."""
-        return RunState.read(self.journal)
+        """The journal, folded; empty while nothing is in it.
+
+        Raises
+        ------
+        RunError
+            If it is damaged, or has settings that this version does not know.
+        """
+        try:
+            return RunState.read(self.journal)
+        except ValidationError as error:
+            raise _of_another_version(self.journal.path, error) from error
 
     def standing(self) -> RunState:
         """The journal, folded, and whether the run still runs."""
@@ -124,13 +134,15 @@ class Run:
         Raises
         ------
         RunError
-            If its file is missing or damaged.
+            If its file is missing or damaged, or has settings that this version does not know.
         """
         path = self.path / SWEEP
         try:
             data = YAML(typ="safe", pure=True).load(path.read_text())
             provenance = data.pop("provenance")
             return Sweep.model_validate_json(json.dumps(data)), provenance
+        except ValidationError as error:
+            raise _of_another_version(path, error) from error
         except (OSError, YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path} is missing or damaged ({type(error).__name__})") from error
 
@@ -296,6 +308,16 @@ def provenance(fingerprint: str) -> dict[str, Any]:
         "packages": {name: version(name) for name in PACKAGES},
         "fingerprint": fingerprint,
     }
+
+
+def _of_another_version(path: Path, error: ValidationError) -> RunError:
+    """What a person hears of a file whose settings are not ours."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return RunError(
+        f"{path} has settings that fishray {fishray.__version__} does not take ({place}: {first['msg']}); "
+        "it was written by another version: read it with that one"
+    )
 
 
 def _link(source: Path, target: Path) -> None:

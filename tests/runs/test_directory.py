@@ -1,6 +1,7 @@
 """The run directory: what is claimed, kept, removed and read again."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -167,6 +168,18 @@ def test_the_best_epoch_is_taken_out_of_the_checkpoint_and_stays_when_that_goes(
     run.remove_attempts(TRIAL)
     assert run.validation_probability(TRIAL).tolist() == [2]
     assert read_weights(run.best_path(TRIAL))[1] == {"config": 2}
+
+
+def test_a_run_with_settings_of_a_later_version_is_refused_with_the_setting(run):
+    trial = LstmSettings().model_dump(mode="json") | {"dream": 3}
+    config = {"id": "lstm-0000", "family": "lstm", "number": 0, "seed": 1, "settings": trial}
+    run.journal.path.write_text(json.dumps({"event": "trial", "time": 1.0, "config": config}) + "\n")
+    with pytest.raises(RunError, match=r"journal\.jsonl has settings that .* \(settings\.lstm\.dream: Extra inputs"):
+        run.state()
+    file = run.path / "sweep.yaml"
+    file.write_text(file.read_text().replace("trials: 2", "trials: 2\n    hopes: 3"))
+    with pytest.raises(RunError, match=r"sweep\.yaml has settings that .* \(families\.lstm\.hopes: Extra inputs"):
+        run.resolved()
 
 
 def test_of_a_damaged_checkpoint_the_one_before_it_gives_the_best_epoch(run):

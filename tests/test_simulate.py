@@ -141,6 +141,23 @@ def test_display_0_shows_no_chase_and_display_1_shows_all():
     assert all_["bluffs"] == 0
 
 
+@pytest.mark.parametrize(("display_s", "shortest", "longest"), [(0.9, 21, 33), (1.8, 42, 66)])
+def test_a_display_lasts_as_long_as_it_is_told_and_fins_spread_the_more_slowly(display_s, shortest, longest):
+    """0.7 to 1.1 s by default, at 30 fps; fins are wholly spread after 1 s."""
+    tank, widths = Tank(TankSettings(display=1, display_s=display_s)), {}
+    for _ in range(3600):
+        tank.step()
+        widths[tank.frame] = tank.fins_n.max()
+    events = [event for event in tank.events_until(3600) if event.burst_frame]
+    lengths = [event.burst_frame - event.start_frame for event in events]
+    assert min(lengths) >= shortest
+    assert max(lengths) <= longest
+    assert max(lengths) - min(lengths) > 0.8 * (longest - shortest)
+    spread = 30 * display_s / 0.9
+    told = [min(1, length / spread) for length in lengths]
+    assert [widths[event.burst_frame - 1] for event in events] == pytest.approx(told, abs=1.5 / spread)
+
+
 def test_events_are_cut_where_the_recording_ends():
     tank = Tank(TankSettings(display=1))
     while tank.displaying is None:
@@ -264,6 +281,7 @@ def test_another_container_is_refused_with_the_name_to_use(tmp_path):
         {"fish": 1},
         {"minutes": 0},
         {"display": 1.1},
+        {"display_s": 0},
         {"height": 241},
         {"noise": -1},
         {"width": 48},

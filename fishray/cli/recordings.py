@@ -44,6 +44,9 @@ def simulate(
     display: Annotated[
         float, typer.Option(help="How much space tells: share of chases that a display announces.", min=0, max=1)
     ] = 0.9,
+    display_s: Annotated[
+        float, typer.Option(help="How long before: mean length of a display in seconds.", min=0.1)
+    ] = 0.9,
 ) -> None:
     """Film a simulated tank of fish.
 
@@ -68,6 +71,7 @@ def simulate(
         body_lengths=body_lengths,
         noise=noise,
         display=display,
+        display_s=display_s,
     )
     with frame_progress() as progress:
         simulate_tank(out, settings, lambda done, total: progress("simulating a tank", done, total))

@@ -33,6 +33,9 @@ class TankSettings(Settings):
     display
         How much a coming burst shows in space before it shows in the speed: the share of chases before which the
         aggressor spreads its fins. At 0 none does; at 1 all do, and no fish bluffs.
+    display_s
+        How long before: the mean length of a display [s], give or take a fifth or so. The longer, the more slowly fins
+        spread.
     """
 
     minutes: PositiveFloat = 8.0
@@ -45,6 +48,7 @@ class TankSettings(Settings):
     body_lengths: float = Field(8.0, ge=4)
     noise: NonNegativeFloat = 2.0
     display: float = Field(0.9, ge=0, le=1)
+    display_s: PositiveFloat = 0.9
 
     @model_validator(mode="after")
     def _fish_can_turn(self) -> Self:

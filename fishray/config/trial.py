@@ -74,6 +74,8 @@ class ConvLstmSettings(TrainingSettings):
     """Area averaging of the stored frames, applied to absolute differences after they are taken."""
     fuse_speed: bool = False
     """Give the head the speeds of the step as well."""
+    memory: NonNegativeInt = 0
+    """Units of an LSTM between readout and head, which remembers what whole maps gave; 0: none, as published."""
     augment: Literal["none", "flips", "affine"] = "none"
     """flips: horizontal, vertical or both; affine: flips with small rotations, shifts and brightness changes."""
 

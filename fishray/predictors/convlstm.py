@@ -83,8 +83,9 @@ class ConvLstmNetwork(nn.Module):
         features = channels * (2 if settings.readout == "both" else 1)
         self.readout_norm = nn.BatchNorm1d(features, affine=False) if settings.readout_norm else nn.Identity()
         features += settings.frames_per_step if settings.fuse_speed else 0
+        self.memory = nn.LSTM(features, settings.memory, batch_first=True) if settings.memory else None
         self.dropout = nn.Dropout(settings.dropout)
-        self.head = nn.Linear(features, 1)
+        self.head = nn.Linear(settings.memory or features, 1)
         self.speed_scale = Scale()
         self.difference_scale = Scale()
 
@@ -105,6 +106,9 @@ class ConvLstmNetwork(nn.Module):
         if self.settings.fuse_speed:
             speed_bsc = self.speed_scale(inputs.speed_bt).unflatten(1, (features.shape[1], -1))
             features = torch.cat([features, speed_bsc], dim=2)
+        if self.memory is not None:
+            features, memory_state = self.memory(features, None if state is None else state[-1])
+            states.append(memory_state)
         return self.head(self.dropout(features))[..., 0], states
 
     def _steps(self, inputs: Inputs) -> Tensor:

@@ -34,10 +34,10 @@ MOOD_S, MOOD_SD = 10.0, 0.36  # the group's common restlessness: a log-normal Or
 NEAR = 3.0  # distance at which two fish may quarrel
 ENCOUNTER_RATE = 2.0  # [1/s] while two fish are near and the group is at peace
 CHASE_SHARE = 0.75  # of all encounters; the others come to nothing
-DISPLAY_S = (0.7, 1.1)
+DISPLAY_SPREAD = (7 / 9, 11 / 9)  # how long a display may last, as a share of the mean
 CHASE_S = (0.3, 0.7)
 PEACE_S = 0.8  # after an event, before the next
-SPREAD_S = 1.0  # in which fins spread wholly, at a steady pace: how wide they are tells how soon the chase comes
+FIN_SPREAD = 10 / 9  # mean displays in which fins spread wholly, steadily: their width tells how soon the chase comes
 FOLD_S = 0.16  # time constant with which they fold
 CALM = 0.2  # vigour of the two that display, against the others
 ALARM, ALARM_S = 2.0, 0.65  # how much more vigorous a burst makes the group, and how soon it calms down
@@ -84,7 +84,7 @@ class Tank:
     def __init__(self, settings: TankSettings) -> None:
         self._rng = np.random.default_rng(settings.seed)
         self._dt = 1 / settings.fps
-        self._display_share = settings.display
+        self._display_share, self._display_s = settings.display, settings.display_s
         self._arena = Arena(settings)
         n = settings.fish
         self.frame = 0
@@ -149,7 +149,8 @@ class Tank:
         victim = int(distance_n.argmin())
         if distance_n[victim] > NEAR:
             return
-        display_s, chase_s = self._rng.uniform(*DISPLAY_S), self._rng.uniform(*CHASE_S)
+        display_s = self._display_s * self._rng.uniform(*DISPLAY_SPREAD)
+        chase_s = self._rng.uniform(*CHASE_S)
         chases = self._rng.random() < CHASE_SHARE
         shows = self._rng.random() < self._display_share * (1.0 if chases else 1 - self._display_share)
         if not (chases or shows):
@@ -174,7 +175,8 @@ class Tank:
         folded_n = self.fins_n * (1 - min(1, self._dt / FOLD_S))
         display = self.displaying
         if display is not None:
-            folded_n[display.aggressor] = min(1, self.fins_n[display.aggressor] + self._dt / SPREAD_S)
+            wider = self._dt / (FIN_SPREAD * self._display_s)
+            folded_n[display.aggressor] = min(1, self.fins_n[display.aggressor] + wider)
         self.fins_n = folded_n
 
     def _beat(self) -> None:

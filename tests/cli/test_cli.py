@@ -137,7 +137,7 @@ def test_simulate_takes_every_setting_of_a_tank(fishray, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {
         "minutes": 0.05, "fish": 3, "seed": 4, "fps": 10, "size": "96x128", "arena": "round", "body-lengths": 6,
-        "noise": 1.5, "display": 0.25,
+        "noise": 1.5, "display": 0.25, "display-s": 1.2,
     }  # fmt: skip
     taken = []
     monkeypatch.setattr("fishray.simulate.simulate", lambda out, settings, progress: taken.append(settings))

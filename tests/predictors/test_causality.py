@@ -49,6 +49,7 @@ CASES = {
             readout="mean", readout_norm=False, fuse_speed=True, frames_per_step=1,
         ),
         "steps of 5": convlstm(frames_per_step=5, downsample=3),
+        "memory": convlstm(memory=3, fuse_speed=True),
         "published": ConvLstmSettings.published().model_copy(update={"filters": (3,)}),
     },
 }  # fmt: skip

@@ -68,6 +68,15 @@ def test_one_long_crop_is_a_stateful_pass(make_predictor, tank, model, frames_pe
     np.testing.assert_allclose(dense, stateful, atol=1e-6)
 
 
+@pytest.mark.parametrize("fuse_speed", [False, True])
+@pytest.mark.parametrize("filters", [(2,), (2, 3)])
+def test_a_memory_is_carried_along_as_the_maps_are(make_predictor, tank, filters, fuse_speed):
+    settings = {"memory": 3, "filters": filters, "fuse_speed": fuse_speed, "judged_frames": 240}
+    predictor = make_predictor("convlstm", **settings)
+    dense, stateful = (predictor.predict(tank.train[0], mode) for mode in ("dense", "stateful"))
+    np.testing.assert_allclose(dense, stateful, atol=1e-6)
+
+
 @pytest.mark.parametrize("frames_per_step", STEPS)
 def test_a_stateful_pass_is_a_fresh_run_from_the_start_of_the_sequence(make_predictor, tank, model, frames_per_step):
     predictor = make_predictor(model, frames_per_step=frames_per_step)

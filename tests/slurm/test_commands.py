@@ -118,7 +118,8 @@ def test_a_sweep_is_submitted_seen_from_any_node_left_alone_and_ends_well(cluste
         said = sweep.command("tune", "sweep.yaml")
         assert re.match(f"fishray: runs/seen is driven by job {job}, which {waits}; see it: fishray status ", said)
         assert sweep.status == REFUSED
-    node = sweep.workers("running")[sweep.a_busy_worker()]["node"]
+    worker = sweep.a_busy_worker()
+    node = sweep.workers("running")[worker]["node"]
     said = sweep.command("status", "runs/seen", node="n3")
     assert re.search(rf"^ workers  1 running on {node}$", said, re.MULTILINE)
     assert re.search(rf"^It runs as job {job} on n\d$", said, re.MULTILINE)

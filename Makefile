@@ -7,20 +7,25 @@ HAS_TORCH := $(shell $(PYTHON) -c "import torch, torchvision" 2>/dev/null && ech
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-here test-slurm test-gpu evidence slurm-shell bench-slurm lint format clean
+.PHONY: demo test test-here test-slurm test-slurm-faults test-slurm-others test-gpu evidence slurm-shell bench-slurm lint format clean
 
 demo: .venv/installed
 	@test -e runs/small/predictions.zarr || $(FISHRAY) tune sweeps/small.yaml
 	@$(FISHRAY) report runs/small
 
 test: .venv/installed  # those of Slurm beside the others: they wait for most of their time
-	@$(MAKE) --jobs=2 --output-sync=target test-slurm test-here
+	@$(MAKE) --jobs=3 --output-sync=target test-slurm-faults test-slurm-others test-here
 
 test-here: .venv/installed
 	.venv/bin/pytest --ignore=tests/slurm
 
-test-slurm: .venv/installed
-	.venv/bin/pytest tests/slurm
+test-slurm: test-slurm-faults test-slurm-others
+
+test-slurm-faults: .venv/installed
+	.venv/bin/pytest tests/slurm/test_faults.py
+
+test-slurm-others: .venv/installed
+	.venv/bin/pytest tests/slurm --ignore=tests/slurm/test_faults.py
 
 test-gpu: .venv/installed
 	.venv/bin/pytest -m gpu

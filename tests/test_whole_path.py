@@ -7,11 +7,11 @@ import json
 import os
 import signal
 import sys
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from crashing import FAULTS
 from desk import END_S, START_S, desk_in, wait_for, wait_until_none_is_left
 
 from fishray import cli
@@ -318,11 +318,9 @@ def stopped(desk):
     os.kill(results(run, 1)[0]["pid"], signal.SIGKILL)
     wait_for(lambda: results(run, 2), process, desk)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to every process of the group
-    began_s = time.monotonic()
     status = process.wait(END_S)
-    took_s = time.monotonic() - began_s
     left = [*wait_until_none_is_left(desk), *desk.leftovers()]
-    return run, status, took_s, left
+    return run, status, left
 
 
 def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(stopped):
@@ -337,9 +335,8 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_last_epoch(stopped):
 
 
 def test_ctrl_c_stops_a_sweep_and_marks_it_interrupted(stopped):
-    run, status, took_s, _ = stopped
+    run, status, _ = stopped
     assert status == 130
-    assert took_s < 30
     last = events(run)[-1]
     assert (last["event"], last["status"], last["reason"]) == ("finish", "interrupted", "stopped by the user")
 
@@ -365,8 +362,10 @@ def test_a_sweep_that_was_stopped_can_predict(stopped, fishray):
 
 
 def test_a_sweep_that_is_to_stop_while_its_first_attempts_wait_for_a_process_stops_in_good_order(swept, desk):
-    run = Run(desk.folder / "runs" / "waiting")
-    process = desk.start("tune", "tiny.yaml", "--set", "name=waiting")
+    run, held = Run(desk.folder / "runs" / "waiting"), desk.folder / "held"
+    held.touch()
+    variables = {"PYTHONPATH": str(FAULTS), "FISHRAY_HOLD_WORKERS": str(held)}
+    process = desk.start("tune", "tiny.yaml", "--set", "name=waiting", **variables)
     wait_for(lambda: list(run.path.glob("trials/*/attempt-1")), process, desk)
     process.send_signal(signal.SIGTERM)
     assert process.wait(END_S) == 128 + signal.SIGTERM, desk.log()

@@ -7,12 +7,15 @@ import pytest
 from slurm_cluster import slurm_cluster, why_not
 
 CLUSTERS = ("cluster", "accounting_cluster")
+LONGEST_S = 1800
+"""For one test, on a machine on which everything takes several times as long."""
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker("slurm")
+            item.add_marker(pytest.mark.timeout(LONGEST_S))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -40,10 +43,11 @@ def slurm_is_here():
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Three nodes without accounting, as many sites are."""
+def cluster(request, tmp_path_factory):
+    """Three nodes without accounting, as many sites are; a module's SLURM_CONF goes before the settings of all."""
     need_slurm()
-    with slurm_cluster(tmp_path_factory.mktemp("slurm") / "cluster") as cluster:
+    settings = getattr(request.module, "SLURM_CONF", None)
+    with slurm_cluster(tmp_path_factory.mktemp("slurm") / "cluster", settings=settings) as cluster:
         yield cluster
 
 

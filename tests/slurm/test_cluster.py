@@ -1,6 +1,7 @@
 """The cluster that the other tests stand on: what its nodes share, what they do not, and how they die."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from slurm_cluster import slurm_cluster, why_not
 from slurm_files import ADDRESSES
 from slurm_machine import ClusterError
 
-SOON_S = 30
-"""Bound for what happens at once on an idle machine."""
+SOON_S = 240
+"""Bound for what takes no more than some seconds on an idle machine."""
 
 
 def wait_until(condition, within_s=SOON_S):
@@ -33,6 +34,11 @@ def submit(cluster, script, *options, **run):
 
 def lines(log):
     return log.read_text().splitlines() if log.exists() else []
+
+
+def requeues(cluster, job):
+    """How often a job was queued again."""
+    return int(re.search(r"\bRestarts=(\d+)", cluster.run("scontrol", "show", "job", job))[1])
 
 
 def alive(pid):
@@ -97,8 +103,8 @@ def test_a_command_that_fails_says_why(cluster):
 
 def test_a_command_that_takes_too_long_is_killed(cluster):
     with pytest.raises(ClusterError, match=r"did not end within 0.5 s"):
-        cluster.run("bash", "-c", "sleep 61 & sleep 62", timeout_s=0.5)
-    wait_until(lambda: not [each for each in cluster.processes("login") if each.command.startswith("sleep 6")])
+        cluster.run("bash", "-c", "sleep 6001 & sleep 6002", timeout_s=0.5)
+    wait_until(lambda: not [each for each in cluster.processes("login") if each.command.startswith("sleep 600")])
 
 
 def test_signals_reach_the_command_itself(cluster, tmp_path):
@@ -130,7 +136,7 @@ def test_a_cut_network_lets_nothing_through_and_the_node_runs_on(cluster):
 
     job, log = submit(cluster, "while true; do echo on >> $LOG; sleep 0.1; done", "--nodelist=n2")
     wait_until(lambda: lines(log))
-    assert reached()
+    wait_until(reached)
     cluster.cut_network("n2")
     assert not reached()
     before = len(lines(log))
@@ -139,43 +145,44 @@ def test_a_cut_network_lets_nothing_through_and_the_node_runs_on(cluster):
     wait_until(reached)
     cluster.run("scancel", job)
     cluster.wait_for_job(job, "CANCELLED", SOON_S)
+    cluster.wait_until_up()
 
 
 def test_a_drained_node_takes_no_jobs(cluster):
     cluster.drain_node("n1", "broken fan")
     job, _ = submit(cluster, "true", "--nodelist=n1")
     assert cluster.wait_for_job(job, "PENDING", SOON_S).node == ""
-    assert cluster.node_states() == {"n1": "drained", "n2": "idle", "n3": "idle"}
+    wait_until(lambda: cluster.node_states() == {"n1": "drained", "n2": "idle", "n3": "idle"})
     cluster.resume_node("n1")
     assert cluster.wait_for_job(job, "COMPLETED", SOON_S).node == "n1"
 
 
 @pytest.mark.slow
-def test_a_preempted_job_is_warned_20_seconds_before_it_is_requeued(cluster):
+def test_a_preempted_job_is_warned_before_it_is_requeued(cluster):
+    cluster.run("scontrol", "update", "PartitionName=low", "GraceTime=20")
     script = "trap 'echo warned $SECONDS >> $LOG' USR1\necho ready >> $LOG\nwhile true; do sleep 0.1; done"
     low, log = submit(cluster, script, "--nodelist=n1", "--cpus-per-task=4", "--signal=B:USR1")
     wait_until(lambda: lines(log) == ["ready"])
     high, _ = submit(cluster, "true", "--nodelist=n1", "--cpus-per-task=4", "--partition=high")
     wait_until(lambda: len(lines(log)) == 2)
-    warned_s = time.monotonic()
+    jobs = cluster.jobs()
+    assert (jobs[low].state, jobs[high].state) == ("RUNNING", "PENDING")
+    cluster.wait_for_job(high, "COMPLETED", SOON_S)
     assert lines(log)[1].startswith("warned")
-    assert cluster.jobs()[low].state == "RUNNING"
-    assert cluster.jobs()[high].state == "PENDING"
-    cluster.wait_for_job(high, "COMPLETED", 60)
-    assert 15 < time.monotonic() - warned_s < 45
-    assert cluster.jobs()[low].state == "PENDING"
+    cluster.wait_for_job(low, {"PENDING", "RUNNING"}, SOON_S)
+    assert requeues(cluster, low) == 1
     cluster.run("scancel", low)
 
 
 @pytest.mark.slow
 def test_a_job_on_a_node_without_power_is_requeued_and_the_node_comes_back(cluster, tmp_path):
-    command = cluster.start("bash", "-c", "sleep 63 & setsid sleep 64 & wait", node="n3", log=tmp_path / "log")
-    wait_until(lambda: len([each for each in cluster.processes("n3") if each.command.startswith("sleep 6")]) == 2)
+    command = cluster.start("bash", "-c", "sleep 6003 & setsid sleep 6004 & wait", node="n3", log=tmp_path / "log")
+    wait_until(lambda: len([each for each in cluster.processes("n3") if each.command.startswith("sleep 600")]) == 2)
     dying = [each.pid for each in cluster.processes("n3")]
 
     cluster.drain_node("n1")
     cluster.drain_node("n2")
-    job, log = submit(cluster, 'echo "$(hostname) ${SLURM_RESTART_COUNT:-0}" >> $LOG; sleep 600')
+    job, log = submit(cluster, 'echo "$(hostname) ${SLURM_RESTART_COUNT:-0}" >> $LOG; sleep 3600')
     wait_until(lambda: lines(log) == ["n3 0"])
     cluster.resume_node("n1")
     cluster.resume_node("n2")
@@ -183,7 +190,7 @@ def test_a_job_on_a_node_without_power_is_requeued_and_the_node_comes_back(clust
     cluster.power_off("n3")
     assert not [pid for pid in dying if alive(pid)]
     assert command.returncode == -signal.SIGKILL
-    wait_until(lambda: len(lines(log)) == 2, 90)
+    wait_until(lambda: len(lines(log)) == 2)
     assert lines(log)[1] in ("n1 1", "n2 1")
     assert cluster.node_states()["n3"] == "down*"
     cluster.power_on("n3")
@@ -224,26 +231,31 @@ def test_sacct_tells_the_states_of_jobs_with_accounting(accounting_cluster):
 
 
 def host():
-    """What of the host a cluster could leave behind: its mounts, its network's devices, and namespaces in use."""
-    namespaces = set()
-    for entry in Path("/proc").glob("[0-9]*/ns/*"):
+    """What of the host a cluster could leave behind: mounts, and its network's devices."""
+    return Path("/proc/self/mountinfo").read_text(), sorted(Path("/sys/class/net").iterdir())
+
+
+def namespaces(pids="[0-9]*"):
+    """Namespaces in which some processes are."""
+    found = set()
+    for entry in Path("/proc").glob(f"{pids}/ns/*"):
         with suppress(OSError):
-            namespaces.add(entry.readlink())
-    return Path("/proc/self/mountinfo").read_text(), sorted(Path("/sys/class/net").iterdir()), namespaces
+            found.add(entry.readlink())
+    return found
 
 
 def test_nothing_is_left_after_the_end_and_two_can_be_up(cluster, tmp_path):
-    before = host()
+    before, mine = host(), namespaces(os.getpid())
     with suppress(KeyError), slurm_cluster(tmp_path / "second") as second:
         during = host()
         pids = [each.pid for node in ADDRESSES for each in second.processes(node)]
-        submit(second, "sleep 600", "--nodes=3")
+        theirs = set().union(*map(namespaces, pids)) - mine
+        submit(second, "sleep 3600", "--nodes=3")
         assert second.run("hostname", node="n1") == cluster.run("hostname", node="n1") == "n1\n"
         raise KeyError
-    after = host()
-    assert len(during[2] - before[2]) >= 4 * 5  # kinds of namespaces for each of four machines
-    assert after[:2] == during[:2] == before[:2]
-    assert not (during[2] - before[2]) & after[2]
+    assert host() == during == before
+    assert len(theirs) >= 4 * 5  # kinds of namespaces for each of four machines
+    assert not theirs & namespaces()
     assert not [pid for pid in pids if alive(pid)]
     assert list(tmp_path.iterdir()) == []
     assert cluster.run("hostname", node="n1") == "n1\n"
@@ -253,12 +265,12 @@ def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(cluster, tmp_pa
     before = host()
     with (
         pytest.raises(
-            ClusterError, match=r"slurm(ctl)?d ended with 1(.|\n)*--- slurm(ctld-login|d-n1)\.log(.|\n)*no-such-type"
+            ClusterError, match=r"slurm(ctl)?d ended with 1(.|\n)*--- slurm(ctld|d)-\w+\.log(.|\n)*no-such-type"
         ),
         slurm_cluster(tmp_path / "second", settings={"SelectType": "select/no-such-type"}),
     ):
         pass
-    assert host()[:2] == before[:2]
+    assert host() == before
     assert list(tmp_path.iterdir()) == []
 
 
@@ -277,7 +289,7 @@ def test_a_cluster_is_gone_when_the_process_that_made_it_is_killed(cluster, tmp_
         assert len(pids) >= 4 * 3  # first process, munged and a daemon of each
         owner.kill()
     wait_until(lambda: not [pid for pid in pids if alive(pid)])
-    assert host()[:2] == before[:2]
+    assert host() == before
 
 
 def test_whoever_is_not_root_hears_why_there_is_no_cluster(monkeypatch):

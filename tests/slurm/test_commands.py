@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from slurm_sweep import (
     END_S,
+    ENDLESS,
+    START_S,
     SWEEP,
     VENV,
     SlurmSweep,
@@ -24,18 +26,16 @@ from fishray.simulate import simulate
 from fishray.store import open_store
 
 SCRIPTS = Path(__file__).parents[2] / "slurm"
-ENVIRONMENT = {"PATH": f"{VENV}/bin:{os.environ['PATH']}", "COLUMNS": "100", "RAY_worker_niceness": "0"}
+ENVIRONMENT = {"PATH": f"{VENV}/bin:{os.environ['PATH']}", "COLUMNS": "100"}
 FAILED, REFUSED = 1, 2
 
 
-def make(cluster, name, trials=1, steps=100, epochs=2, **changes):
+def make(cluster, name, trials=1, search=None, **changes):
     """A sweep of ada's; all share one tank, which the first driver makes."""
-    lstm = SWEEP["families"]["lstm"]
-    lstm = lstm | {"trials": trials, "fixed": lstm["fixed"] | {"steps_per_epoch": steps}}
     settings = SWEEP | {
         "data": SWEEP["data"] | {"store": str(cluster.shared / "tank" / "tank.zarr")},
-        "families": {"lstm": lstm},
-        "search": {"max_epochs": epochs, "scheduler": "none"},
+        "families": {"lstm": SWEEP["families"]["lstm"] | {"trials": trials}},
+        "search": search or {"max_epochs": 4, "scheduler": "none"},
         "cluster": SWEEP["cluster"] | {"workers": {"max": 1}} | changes,
     }
     return SlurmSweep(cluster, name, settings, user="ada")
@@ -47,7 +47,8 @@ class Person:
     def __init__(self, sweep, *words):
         self.sweep = sweep
         self.log = sweep.folder / f"person-{len(list(sweep.folder.glob('person-*')))}.log"
-        self.process = sweep.cluster.start(*words, log=self.log, user=sweep.user, folder=sweep.folder, **ENVIRONMENT)
+        given = ENVIRONMENT | sweep.variables
+        self.process = sweep.cluster.start(*words, log=self.log, user=sweep.user, folder=sweep.folder, **given)
 
     @property
     def sees(self):
@@ -73,14 +74,22 @@ class Person:
 @contextmanager
 def busy(cluster):
     """All nodes are somebody else's."""
-    words = ("sbatch", "--parsable", "--partition=high", "--exclusive", "--wrap=sleep 600")
+    words = ("sbatch", "--parsable", "--partition=high", "--exclusive", "--wrap=sleep 3600")
     jobs = [cluster.run(*words).strip() for _ in cluster.nodes]
     try:
         for job in jobs:
-            cluster.wait_for_job(job, "RUNNING", 60)
+            cluster.wait_for_job(job, "RUNNING", START_S)
         yield
     finally:
         cluster.run("scancel", *jobs)
+
+
+def events_of_last_driver(sweep):
+    """Kinds of events since the driver began that came last."""
+    kinds = []
+    for each in sweep.run.journal if sweep.run.journal.path.exists() else ():
+        kinds = [*([] if each["event"] == "sweep" else kinds), each["event"]]
+    return kinds
 
 
 def next_lines(name):
@@ -94,7 +103,8 @@ def cluster_files(sweep):
 
 @pytest.mark.slow
 def test_a_sweep_is_submitted_seen_from_any_node_left_alone_and_ends_well(cluster):
-    sweep = make(cluster, "seen", steps=500)
+    sweep = make(cluster, "seen")
+    sweep.hold()
     with busy(cluster):
         person = Person(sweep, "fishray", "tune", "sweep.yaml", "--on", "slurm")
         job = person.job()
@@ -108,17 +118,22 @@ def test_a_sweep_is_submitted_seen_from_any_node_left_alone_and_ends_well(cluste
         said = sweep.command("tune", "sweep.yaml")
         assert re.match(f"fishray: runs/seen is driven by job {job}, which {waits}; see it: fishray status ", said)
         assert sweep.status == REFUSED
-    worker = sweep.wait_for("a worker", lambda: sweep.workers("running"))
+    worker = sweep.a_busy_worker()
+    node = sweep.workers("running")[worker]["node"]
     said = sweep.command("status", "runs/seen", node="n3")
-    assert re.search(rf"^ workers  1 running on {next(iter(worker.values()))['node']}$", said, re.MULTILINE)
+    assert re.search(rf"^ workers  1 running on {node}$", said, re.MULTILINE)
     assert re.search(rf"^It runs as job {job} on n\d$", said, re.MULTILINE)
     assert f"is driven by job {job}, which runs on n" in sweep.command("tune", "sweep.yaml", "--on", "slurm")
     assert sweep.status == REFUSED
     person.press_ctrl_c()
     status, lines = person.end()
     assert (status, lines[-2:]) == (0, ["The sweep goes on.", next_lines("seen")])
+    another = Person(sweep, "fishray", "status", "runs/seen", "--follow")
+    sweep.let_go_on()
     sweep.finish()
     assert_that_nothing_was_lost(sweep)
+    status, lines = another.end()
+    assert (status, lines[-1]) == (0, "Next: fishray report runs/seen")
     assert cluster_files(sweep) == ["driver.json", "head.json"]
     said = sweep.command("tune", "sweep.yaml")
     assert (sweep.status, said.splitlines()[-1]) == (0, "(runs/seen had finished; to start over beside it: --fresh)")
@@ -130,18 +145,19 @@ def test_a_sweep_is_submitted_seen_from_any_node_left_alone_and_ends_well(cluste
 
 @pytest.mark.slow
 def test_stop_ends_this_run_alone_which_goes_on_by_the_command_that_it_prints(cluster):
-    sweep = make(cluster, "stopped", trials=2, steps=150, epochs=6)
-    beside = make(cluster, "beside", steps=50, epochs=1000)
-    other = cluster.run("sbatch", "--parsable", "--mem=100M", "--wrap=sleep 900", user="ada").strip()
+    sweep = make(cluster, "stopped", trials=2, search=ENDLESS)
+    beside = make(cluster, "beside", search=ENDLESS)
+    beside.hold()
+    other = cluster.run("sbatch", "--parsable", "--mem=100M", "--wrap=sleep 3600", user="ada").strip()
     words = ("fishray", "tune", "sweep.yaml")
     neighbour, person = Person(beside, *words), Person(sweep, *words)
     neighbour.job()
 
     def stop(*options):
-        """Stop it; the command that is printed to go on."""
+        """Stop it when it has got on; the command that is printed to go on."""
         job = person.job()
-        sweep.wait_for("a trial", lambda: "running" in {each.status for each in sweep.run.state().trials.values()})
-        said = sweep.command("stop", "runs/stopped", *options, timeout_s=120).splitlines()
+        sweep.wait_for("an epoch of this driver's", lambda: "result" in events_of_last_driver(sweep))
+        said = sweep.command("stop", "runs/stopped", *options, timeout_s=END_S).splitlines()
         assert f"runs/stopped: ended its driver (job {job}) and 1 worker" in said
         assert sweep.jobs() == []
         assert cluster_files(sweep) == ["driver.json", "head.json"]
@@ -151,22 +167,20 @@ def test_stop_ends_this_run_alone_which_goes_on_by_the_command_that_it_prints(cl
         assert lines[-1] == f"It does not run. {said[-1].removeprefix('What was trained is kept. ')}"
         return shlex.split(said[-1].partition("Go on: ")[2])
 
-    person = Person(sweep, *stop("--wait", "0"))
-    sweep.wait_for("an epoch", lambda: any(sweep.epochs().values()))
-    person = Person(sweep, *stop())
+    go_on = stop("--wait", "0")
+    person = Person(sweep, *go_on)
+    assert stop() == go_on
     assert sweep.epochs_lost() == {}
-    person.job()
-    status, lines = person.end()
-    assert (status, lines[-1]) == (0, "Next: fishray report runs/stopped")
-    assert_that_nothing_was_lost(sweep)
+    assert_that_the_journal_is_sound(sweep)
     assert cluster.jobs()[other].state == "RUNNING"
+    beside.a_busy_worker()
     assert beside.status_now() == "running"
     cluster.run("scancel", other)
+    beside.let_go_on()
     beside.stop()
     assert len(beside.drivers) == 1
     assert neighbour.end()[0] == FAILED
     assert_that_the_journal_is_sound(beside)
-    sweep.wait_for("the end of its jobs", lambda: not sweep.jobs())
 
 
 @pytest.mark.slow
@@ -175,7 +189,7 @@ def test_a_driver_that_waits_is_cancelled_by_stop_and_the_run_can_be_begun_again
     with busy(cluster):
         person = Person(sweep, "fishray", "tune", "sweep.yaml")
         job = person.job()
-        cluster.wait_for_job(job, "PENDING", 30)
+        cluster.wait_for_job(job, "PENDING", START_S)
         said = sweep.command("stop", "runs/waiting")
         assert said.splitlines()[-2:] == [
             f"runs/waiting: ended its driver (job {job})",
@@ -189,7 +203,7 @@ def test_a_driver_that_waits_is_cancelled_by_stop_and_the_run_can_be_begun_again
         said = sweep.command("status", "runs/waiting")
         assert (sweep.status, said.splitlines()[0]) == (REFUSED, "fishray: runs/waiting has not begun")
         again = Person(sweep, "fishray", "tune", "sweep.yaml")
-        cluster.wait_for_job(again.job(), "PENDING", 30)
+        cluster.wait_for_job(again.job(), "PENDING", START_S)
         sweep.command("stop", "runs/waiting", "--wait", "0")
         assert again.end()[0] == FAILED
     assert sweep.jobs() == []
@@ -197,14 +211,18 @@ def test_a_driver_that_waits_is_cancelled_by_stop_and_the_run_can_be_begun_again
 
 @pytest.mark.slow
 def test_a_driver_that_is_requeued_before_it_begins_is_waited_for_and_when_it_fails_its_log_is_shown(cluster):
-    setup = ["mkdir begun || { echo no module named reef; exit 3; }", "sleep 60"]
+    setup = ["mkdir begun || { echo no module named reef; exit 3; }", "sleep 3600"]
     sweep = make(cluster, "failing", setup=setup)
     person = Person(sweep, "fishray", "tune", "sweep.yaml")
     job = person.job()
     person.wait_to_see(f"Job {job} starts")
     sweep.wait_for("its first line of shell", (sweep.folder / "begun").exists)
+    for node in cluster.nodes:
+        cluster.drain_node(node)
     cluster.run("scontrol", "requeue", job, user="ada")
-    person.wait_to_see(rf"Job {job} waits in the queue \(BeginTime\)")
+    person.wait_to_see(rf"Job {job} starts(.|\n)*Job {job} waits in the queue")
+    for node in cluster.nodes:
+        cluster.resume_node(node)
     status, lines = person.end()
     log = sweep.workers_folder / f"driver-{job}.log"
     assert status == FAILED
@@ -217,11 +235,11 @@ def test_a_dry_run_shows_the_jobs_and_slurms_answer_and_starts_nothing(cluster):
     sweep = make(cluster, "dry", trials=5, gpus=1, cpus=2, workers={"max": 3})
     shutil.rmtree(cluster.shared / "tank", ignore_errors=True)
     before = sorted(sweep.folder.rglob("*"))
-    jobs = cluster.jobs()
+    jobs = {*cluster.jobs()}
     words = ("tune", "sweep.yaml", "--dry-run", "--set", "families.lstm.resources.gpus=0.5")
     said = sweep.command(*words)
     assert sweep.status == 0
-    assert " workers        3 at first, 3 at most; each with 2 CPUs, 1 GPU, 4 GB, for 00:20:00" in said
+    assert " workers        3 at first, 3 at most; each with 2 CPUs, 1 GPU, 4 GB, for 02:00:00" in said
     assert " on a worker    2 trials of lstm at once" in said
     assert " on one GPU     2 trials of lstm at once" in said
     assert said.count("#!/bin/bash") == 2
@@ -233,21 +251,24 @@ def test_a_dry_run_shows_the_jobs_and_slurms_answer_and_starts_nothing(cluster):
     assert said.splitlines()[-1] == "Nothing was started. Slurm would refuse it; when that is mended, look again."
     assert sorted(sweep.folder.rglob("*")) == before
     assert not (cluster.shared / "tank").exists()
-    assert cluster.jobs() == jobs
+    assert {*cluster.jobs()} == jobs
 
 
 @pytest.mark.slow
 def test_the_shipped_script_runs_the_default_sweep_with_ones_sites_profile_to_the_report_of_one_machine(cluster):
     profile = cluster.home("ada") / ".config" / "fishray" / "cluster.yaml"
-    sweep = make(cluster, "small", trials=3, epochs=2)
+    sweep = make(cluster, "small", trials=3)
+    sweep.hold()
     settings = {"name": "small"} | sweep.settings
     cluster.run("mkdir", "-p", profile.parent, sweep.folder / "sweeps", user="ada")
     profile.write_text(json.dumps(settings.pop("cluster")))
     (sweep.folder / "sweeps" / "small.yaml").write_text(json.dumps(settings))
     words = ("sbatch", "--parsable", "--mem=1G", "--cpus-per-task=1", SCRIPTS / "sweep.sh")
-    sweep.drivers.append(cluster.run(*words, user="ada", folder=sweep.folder, **ENVIRONMENT).strip())
-    sweep.wait_for("its beginning", lambda: sweep.status_now() == "running")
+    given = ENVIRONMENT | sweep.variables
+    sweep.drivers.append(cluster.run(*words, user="ada", folder=sweep.folder, **given).strip())
+    sweep.a_busy_worker()
     assert f"It runs as job {sweep.drivers[0]} on n" in sweep.command("status", "runs/small")
+    sweep.let_go_on()
     sweep.finish()
     profile.unlink()
     assert sweep.run.state().facts["command"] == "fishray tune sweeps/small.yaml --on slurm"
@@ -262,7 +283,7 @@ def test_the_shipped_script_runs_the_default_sweep_with_ones_sites_profile_to_th
     sweep.command("tune", "sweeps/small.yaml", "--on", "local", "--set", "name=here", timeout_s=END_S)
     assert sweep.status == 0
     assert report("here") == report("small")
-    assert [row["epochs"] for row in report("here")["rows"] if row["kind"] == "trial"] == [2, 2, 2]
+    assert [row["epochs"] for row in report("here")["rows"] if row["kind"] == "trial"] == [4, 4, 4]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,9 +15,12 @@ from slurm_cluster import LOGIN, NODES
 from slurm_files import CPUS, GPUS
 
 FISHRAY = Path(sys.executable).with_name("fishray")
-BOUND_S = 150
+BOUND_S = 600
 """For a command whose job imports torch, on a loaded machine; it takes about 5 s."""
-SOON_S = 30
+SLURM_CONF = {"KillWait": "120"}
+"""A job that is cancelled while it ends puts its files away, however long that takes."""
+SLOW = ("importing torch took ", "its clock is ")
+"""Warnings that a loaded machine may give rise to."""
 
 WORKER = {"cpus": 2, "memory_gb": 3.0, "time": "01:00:00", "driver": {"cpus": 1, "memory_gb": 1.0, "time": "02:00:00"}}
 
@@ -51,8 +55,8 @@ def write_profile(folder, settings):
 
 
 def of_level(level, lines):
-    """Texts of the findings of a level."""
-    return [line[11:] for line in lines if line.startswith(f"  {level} ")]
+    """Texts of the findings of a level, but for those on a slow machine."""
+    return [line[11:] for line in lines if line.startswith(f"  {level} ") and not line[11:].startswith(SLOW)]
 
 
 def jobs_of_ada(cluster):
@@ -76,7 +80,7 @@ def test_a_cluster_that_is_well(cluster, doctor):
     assert any(text.endswith("CPUs are ours; 3 GB of memory") for text in fine)
     assert "runs can be written from there, moves are whole" in fine
     assert any(text.startswith(f"it reaches the node that you are on ({cluster.address(LOGIN)}:") for text in fine)
-    assert lines[-1] == "No failure, 1 warning. Next: fishray tune sweeps/small.yaml --on slurm"
+    assert re.fullmatch(r"No failure, \d warnings?\. Next: fishray tune sweeps/small\.yaml --on slurm", lines[-1])
 
 
 def test_where_sacct_tells_of_jobs_there_is_no_warning(accounting_cluster):
@@ -189,9 +193,9 @@ def test_gpus_that_torch_cannot_use(doctor):
 def test_a_node_that_is_full(cluster, doctor):
     cluster.run("scontrol", "update", "PartitionName=high", "Nodes=n1")
     busy = cluster.run(
-        "sbatch", "--parsable", "--exclusive", "--nodelist=n1", "--output=/dev/null", "--wrap=sleep 600"
+        "sbatch", "--parsable", "--exclusive", "--nodelist=n1", "--output=/dev/null", "--wrap=sleep 3600"
     ).strip()
-    cluster.wait_for_job(busy, "RUNNING", SOON_S)
+    cluster.wait_for_job(busy, "RUNNING", BOUND_S)
     try:
         status, lines = doctor("--wait", 3, partition="high")
     finally:
@@ -201,23 +205,23 @@ def test_a_node_that_is_full(cluster, doctor):
     told = of_level("warning", lines)[-1]
     words = told.split()
     assert words[:3] == ["not", "examined:", "job"]
-    assert told.endswith(" waited 3 s in the queue (Resources) → wait longer: --wait SECONDS")
-    assert cluster.jobs()[words[3]].state == "CANCELLED"
+    assert re.search(r" waited 3 s in the queue \((Resources|no reason given)\) → wait longer: --wait SECONDS$", told)
+    cluster.wait_for_job(words[3], "CANCELLED", BOUND_S)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_what_is_interrupted_leaves_no_job(cluster, folder, number):
-    write_profile(folder, {"setup": ["sleep 300"]})
+    write_profile(folder, {"setup": ["sleep 3600"]})
     words = (FISHRAY, "doctor", "--cluster", "site.yaml")
-    command = cluster.start(*words, log=folder / "log", user="ada", folder=folder)
     before = {job.id for job in jobs_of_ada(cluster)}
+    command = cluster.start(*words, log=folder / "log", user="ada", folder=folder)
     until_s = time.monotonic() + BOUND_S
     while not (begun := [job for job in jobs_of_ada(cluster) if job.id not in before and job.state == "RUNNING"]):
         assert time.monotonic() < until_s
         time.sleep(0.1)
     command.send_signal(number)
     assert command.wait(BOUND_S) == 130
-    assert cluster.jobs()[begun[0].id].state == "CANCELLED"
+    cluster.wait_for_job(begun[0].id, "CANCELLED", BOUND_S)
     assert "Stopped; nothing is left of it." in (folder / "log").read_text()
 
 

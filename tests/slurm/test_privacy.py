@@ -11,18 +11,19 @@ import pytest
 from slurm_cluster import CHECKOUT, LOGIN
 from slurm_sweep import (
     ENDLESS,
+    START_S,
     SWEEP,
     SlurmSweep,
     assert_that_nothing_was_lost,
     assert_that_the_journal_is_sound,
+    everything_in,
     left_behind,
 )
 from stranger import HEALTH
 
 STRANGER = CHECKOUT / "tests" / "support" / "stranger.py"
-SOON_S = 240
-ONE_BY_ONE = {"max_epochs": 9, "scheduler": "none"}
-"""Trials on a worker of one CPU: there is always another one to run while somebody looks."""
+SOON_S = 600
+SHORT = {"max_epochs": 4, "scheduler": "none"}
 
 PLAIN_JOB = """
 import ray
@@ -40,14 +41,21 @@ for node in GcsClient(address=sys.argv[1]).get_all_node_info().values():
 """
 
 TAKEN_PORT = """
-import os, socket, sys, threading
+import os, socket, sys
 from hpc.ray_cluster import ray_head
 from hpc.errors import ClusterError
-port = socket.create_server(("", 0))
-os.environ["RAY_GCS_SERVER_PORT"] = str(port.getsockname()[1])
-if sys.argv[2] == "once":  # it is read anew by each try, and the first has read it by then
-    threading.Timer(2, lambda: os.environ.pop("RAY_GCS_SERVER_PORT")).start()
 import ray
+port, start = socket.create_server(("", 0)), ray.init
+os.environ["RAY_GCS_SERVER_PORT"] = str(port.getsockname()[1])
+
+def try_once(**settings):
+    try:
+        start(**settings)
+    finally:  # each try reads it anew
+        if sys.argv[2] == "once":
+            os.environ.pop("RAY_GCS_SERVER_PORT", None)
+
+ray.init = try_once
 try:
     with ray_head(address=sys.argv[1]):
         print(ray.get(ray.remote(lambda: 6 * 7).options(num_cpus=0).remote()))
@@ -66,15 +74,15 @@ from hpc.cluster import OneMachine
 import ray
 with OneMachine(1, 0):
     print(ray.get(ray.remote(lambda: 6 * 7).remote()), flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
 @pytest.fixture
 def make(cluster):
-    """Make a sweep whose driver and workers are all on n1."""
+    """Make a sweep whose driver and workers are all on n1, and which is held."""
 
-    def make(name, user="root", trials=2, search=ENDLESS, **changes):
+    def make(name, user="root", trials=2, search=SHORT, **changes):
         lstm = SWEEP["families"]["lstm"] | {"trials": trials}
         workers = {"cpus": 1, "memory_gb": 1.8, "sbatch": {"nodelist": "n1"}} | changes
         settings = SWEEP | {
@@ -85,7 +93,9 @@ def make(cluster):
         place = cluster.shared / f"{name}-s"  # with a store of its own
         place.mkdir()
         os.chown(place, cluster.home(user).stat().st_uid, -1)
-        return SlurmSweep(cluster, name, settings, user, place)
+        sweep = SlurmSweep(cluster, name, settings, user, place)
+        sweep.hold()
+        return sweep
 
     return make
 
@@ -133,9 +143,10 @@ def is_of(sweep, node):
 
 @pytest.mark.slow
 def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
-    sweep = make("secret", workers={"max": 2})
+    sweep = make("secret", search=ENDLESS, workers={"max": 2})
     sweep.submit("--nodelist=n1")
     sweep.a_busy_worker()
+    sweep.wait_for("another", lambda: {*sweep.epochs().values()} == {1})
     address, token = head_of(sweep), token_of(sweep).read_text()
 
     joining = {
@@ -159,7 +170,13 @@ def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
     }
     ports = {f"{cluster.address('n1')}:{each.port}": each.process for each in sockets["n1"]}
     assert {"gcs_server", "raylet", "fishray"} <= set(ports.values()), ports
-    for port, got in tries(cluster, "ask", *ports, node="n2").items():
+    answers = tries(cluster, "ask", *ports, node="n2")
+    left = {(each.port, each.pid_inside) for each in ours(cluster, "n1")}
+    gone = [each for each in sockets["n1"] if (each.port, each.pid_inside) not in left]
+    assert {each.process for each in gone} <= {"ray::IDLE"}  # nobody else was hurt by being asked
+    for port, got in answers.items():
+        if int(port.partition(":")[2]) in {each.port for each in gone}:
+            continue
         print(port, ports[port], got["http"], {code: len(names) for code, names in got["grpc"].items()})
         assert [status for status in got["http"].values() if status not in (401, "BadStatusLine")] == [], port
         refused = {"UNAUTHENTICATED", "UNIMPLEMENTED", "UNAVAILABLE"}
@@ -167,16 +184,17 @@ def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
             {},
             {"OK 0801": [HEALTH]},
         )
-    assert set(sockets["n1"]) <= set(ours(cluster, "n1"))  # and nobody was hurt by being asked
 
-    paths = [sweep.run.path, *sweep.run.path.rglob("*")]
+    paths = [sweep.run.path, *everything_in(sweep.run.path)]
+    find = ("find", "-ignore_readdir_race")
     for node in (LOGIN, *cluster.nodes):
-        scratch = [inside(path, cluster, node) for path in cluster.tmp(node).glob("hpc-*/**/*")]
+        found = [path for folder in cluster.tmp(node).glob("hpc-*") for path in everything_in(folder)]
+        scratch = [inside(path, cluster, node) for path in found]
         assert len(scratch) > 20 if node == "n1" else not scratch
-        memory = cluster.run("find", "/dev/shm", "-user", "root", "-type", "f", node=node).split()
+        memory = cluster.run(*find, "/dev/shm", "-user", "root", "-type", "f", node=node).split()
         lines = "\n".join(map(str, [*paths, *scratch, *memory]))
         assert tries(cluster, "read", node=node, stdin=lines) == [str(sweep.run.path)]  # that there is a run, no more
-        others = cluster.run("find", "/tmp", "-maxdepth", "2", "-user", "root", "-type", "f", node=node).split()
+        others = cluster.run(*find, "/tmp", "-maxdepth", "2", "-user", "root", "-type", "f", node=node).split()
         assert [path for path in others if not path.startswith("/tmp/hpc-0/")] == []
     pids = [each.pid_inside for each in cluster.processes("n1") if each.uid == 0]
     environments = "\n".join(f"/proc/{pid}/environ" for pid in pids)
@@ -196,6 +214,7 @@ def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
         at_once = name == "none, and knows of tokens"
         assert got["error"] == ("AuthenticationError" if at_once else "ConnectionError")
 
+    sweep.let_go_on()
     sweep.stop()
     assert left_behind(sweep) == []
     assert_that_the_journal_is_sound(sweep)
@@ -204,7 +223,7 @@ def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
 def places_of(secret, folder):
     """Files that contain something."""
     found = []
-    for path in sorted(folder.rglob("*")):
+    for path in everything_in(folder):
         if path.is_file() and not path.is_symlink():
             try:
                 if secret.encode() in path.read_bytes():
@@ -216,19 +235,18 @@ def places_of(secret, folder):
 
 @pytest.mark.slow
 def test_another_users_plain_ray_before_and_behind_ours(cluster, make):
-    sweep = make("ours", trials=6, search=ONE_BY_ONE, workers={"max": 1})
+    sweep = make("ours", workers={"max": 1})
 
     def plain(*words):
         return cluster.run(*words, node="n1", user="ada", timeout_s=SOON_S, folder=cluster.home("ada"))
 
-    def their_rays():
-        return {each.pid for each in cluster.processes("n1", daemons=False) if each.uid != 0}
+    def theirs_left():
+        return [each for each in cluster.processes("n1", daemons=False) if each.uid != 0]
 
-    def our_rays():
-        found = cluster.processes("n1", daemons=False)
-        return {
-            each.pid for each in found if each.uid == 0 and each.command.split()[0].endswith(("raylet", "gcs_server"))
-        }
+    def rays(user_id):
+        """What a user's Ray consists of, but for its workers, which come and go."""
+        found = [each for each in cluster.processes("n1", daemons=False) if each.uid == user_id]
+        return {each.pid for each in found if each.command.split()[0].endswith(("raylet", "gcs_server"))}
 
     start = (sys.executable, "-m", "ray.scripts.scripts", "start", "--head")
     job = (sys.executable, "-c", PLAIN_JOB)
@@ -238,21 +256,24 @@ def test_another_users_plain_ray_before_and_behind_ours(cluster, make):
     plain(*start)  # theirs is first, with all of Ray's default ports
     sweep.submit("--nodelist=n1")
     sweep.a_busy_worker()
-    mine = our_rays()
-    assert plain(*job).splitlines()[-1] == theirs
+    mine = rays(0)
     assert len(mine) == 3
+    assert plain(*job).splitlines()[-1] == theirs
     assert all(is_of(sweep, node) for node in nodes_of(sweep))
     plain(*stop)
-    assert their_rays() == set()
+    sweep.wait_for("the end of theirs", lambda: not theirs_left())
     plain(*start)  # now ours is
     assert plain(*job).splitlines()[-1] == theirs
-    assert our_rays() >= mine
+    assert rays(0) >= mine
     assert len(nodes_of(sweep)) == 2
-    rays = their_rays()
+    other = rays(cluster.home("ada").stat().st_uid)
+    assert len(other) == 2
+    sweep.let_go_on()
     sweep.finish()
-    assert their_rays() >= rays
+    assert rays(cluster.home("ada").stat().st_uid) >= other
     assert plain(*job).splitlines()[-1] == theirs
     plain(*stop)
+    sweep.wait_for("the end of theirs", lambda: not theirs_left())
     sweep.cluster.run("rm", "-r", "/tmp/ray", node="n1")
     assert left_behind(sweep) == []
     assert_that_nothing_was_lost(sweep)
@@ -260,7 +281,7 @@ def test_another_users_plain_ray_before_and_behind_ours(cluster, make):
 
 @pytest.mark.slow
 def test_two_users_sweep_on_one_node_at_a_time(cluster, make):
-    sweeps = [make(f"of-{user}", user, trials=4, search=ONE_BY_ONE, workers={"max": 1}) for user in ("root", "ada")]
+    sweeps = [make(f"of-{user}", user, workers={"max": 1}) for user in ("root", "ada")]
     for sweep in sweeps:
         sweep.submit("--nodelist=n1")
     for sweep in sweeps:
@@ -272,6 +293,8 @@ def test_two_users_sweep_on_one_node_at_a_time(cluster, make):
         assert {node for node, _ in nodes} == {cluster.address("n1")}
     assert len({token_of(sweep).read_text() for sweep in sweeps}) == 2
     for sweep in sweeps:
+        sweep.let_go_on()
+    for sweep in sweeps:
         sweep.finish()
         assert_that_nothing_was_lost(sweep)
     assert left_behind(sweeps[0]) == left_behind(sweeps[1]) == []
@@ -282,15 +305,20 @@ def test_a_ray_of_one_machine_is_on_loopback_alone(cluster, tmp_path):
     words = (sys.executable, "-c", ONE_MACHINE)
     command = cluster.start(*words, node="n3", user="ada", log=tmp_path / "log", PYTHONPATH=CHECKOUT)
     until_s = time.monotonic() + SOON_S
-    while "42" not in (tmp_path / "log").read_text():
+    while "42\n" not in (tmp_path / "log").read_text():
         assert time.monotonic() < until_s, (tmp_path / "log").read_text()
         time.sleep(0.1)
     user_id = cluster.home("ada").stat().st_uid
     assert {each.address.removeprefix("::ffff:") for each in ours(cluster, "n3", user_id)} == {"127.0.0.1"}
     command.send_signal(signal.SIGINT)
     command.wait(SOON_S)
-    while cluster.processes("n3", daemons=False) or list(cluster.tmp("n3").glob("hpc-*/*")):
-        assert time.monotonic() < until_s
+    wait_until_nothing_is_left(cluster, "n3")
+
+
+def wait_until_nothing_is_left(cluster, node):
+    until_s = time.monotonic() + START_S
+    while left := [*cluster.processes(node, daemons=False), *cluster.tmp(node).glob("hpc-*/*")]:
+        assert time.monotonic() < until_s, left
         time.sleep(0.1)
 
 
@@ -314,5 +342,4 @@ def test_a_port_that_is_taken_meanwhile(cluster, times):
         assert "Failed to start the grpc server" in (kept[0] / "logs" / "gcs_server.out").read_text()
         assert kept[0].stat().st_mode & 0o777 == 0o700
         cluster.run("rm", "-r", f"/tmp/{kept[0].name}", node="n2")
-    assert [each.command for each in cluster.processes("n2", daemons=False)] == []
-    assert list(cluster.tmp("n2").glob("hpc-*/*")) == []
+    wait_until_nothing_is_left(cluster, "n2")

@@ -32,7 +32,7 @@ def place(slurm_is_here, tmp_path_factory):
 
 
 def fill(cluster, disk):
-    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+    with suppress(OSError), (disk / "filler").open("ab", buffering=0) as file:
         while True:
             file.write(bytes(4096))
 
@@ -53,22 +53,32 @@ def unseal(cluster, disk):
         cluster.run("umount", "--lazy", disk, node=node)
 
 
-@pytest.mark.parametrize(
-    ("fault", "mend", "words"), [(fill, unfill, "No space left on device"), (seal, unseal, "Read-only file system")]
-)
-def test_a_sweep_whose_storage_fails_says_so_frees_its_nodes_and_goes_on(place, fault, mend, words):
+def has_failed(cluster, job, disk, fault):
+    """Whether a job has; until then, what is freed on a disk that is full is taken as well."""
+    if fault is fill:
+        fill(cluster, disk)
+    return cluster.jobs()[job].state == "FAILED"
+
+
+FAULTS = ((fill, unfill, "No space left on device"), (seal, unseal, "Read-only file system"))
+
+
+def test_a_sweep_whose_storage_fails_says_so_frees_its_nodes_and_goes_on(place):
     cluster, disk = place
     few = {"lstm": SWEEP["families"]["lstm"] | {"trials": 4}}
-    sweep = SlurmSweep(cluster, fault.__name__, SWEEP | {"families": few}, place=disk)
-    job = sweep.submit(f"--output={cluster.shared}/{fault.__name__}-%j.log")
-    sweep.a_busy_worker()
-    fault(cluster, disk)
-    cluster.wait_for_job(job, "FAILED", within_s=60)
-    log = (cluster.shared / f"{fault.__name__}-{job}.log").read_text()
-    assert f"({words}); what is saved is whole. When that is mended, go on: fishray tune sweep.yaml" in log
-    assert "Traceback" not in log
-    sweep.wait_for("the end of its workers", lambda: not sweep.jobs())
-    mend(cluster, disk)
-    sweep.submit(f"--output={cluster.shared}/{fault.__name__}-%j.log")
+    sweep = SlurmSweep(cluster, "storage", SWEEP | {"families": few}, place=disk)
+    for fault, mend, words in FAULTS:
+        sweep.hold()
+        job = sweep.submit(f"--output={cluster.shared}/%j.log")
+        sweep.a_busy_worker()
+        fault(cluster, disk)
+        sweep.let_go_on()
+        sweep.wait_for("its driver's end", lambda: has_failed(cluster, job, disk, fault))  # noqa: B023
+        log = (cluster.shared / f"{job}.log").read_text()
+        assert f"({words}); what is saved is whole. When that is mended, go on: fishray tune sweep.yaml" in log
+        assert "Traceback" not in log
+        sweep.wait_for("the end of its workers", lambda: not sweep.jobs())
+        mend(cluster, disk)
+    sweep.submit(f"--output={cluster.shared}/%j.log")
     sweep.finish()
     assert_that_nothing_was_lost(sweep)

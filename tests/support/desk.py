@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-START_S, END_S = 120, 60
+START_S, END_S = 400, 150
 """Bounds for a loaded machine; a start takes about 20 s and an end about 3 s."""
 
 

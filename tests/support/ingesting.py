@@ -18,18 +18,25 @@ FRAMES, HEIGHT, WIDTH = 3_000, 96, 128
 SHARD_FRAMES = 240
 
 SCRIPT = f"""
-import signal
+import os, signal, time
 
 from fishray.store import writing
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background has not
 writing.SHARD_BYTES = {SHARD_FRAMES * HEIGHT * WIDTH}
+keep, wait_at = writing.RecordingWriter._keep, int(os.environ.get("WAIT_AT", 0))
+
+def keep_and_wait(writer, frame_count):
+    keep(writer, frame_count)
+    time.sleep(600 if 0 < wait_at <= frame_count else 0)
+
+writing.RecordingWriter._keep = keep_and_wait
 
 from fishray.cli import main
 
 main()
 """
-"""The command, with shards so small that there are many in a few seconds."""
+"""The command, with shards so small that there are many in a few seconds; it waits behind WAIT_AT frames."""
 
 EVERYTHING = (
     *("--normalise-flicker", "--invert", "auto", "--background", "difference"),
@@ -63,9 +70,9 @@ class Bench:
         self.undisturbed = contents(folder / "whole.zarr")
 
     def interrupt_one(self, name: str, frames: int) -> int:
-        """Ctrl-C to an ingest that has so many frames on disk; its exit status."""
+        """Ctrl-C to an ingest that has so many frames on disk, and waits for it; its exit status."""
         speed = self._folder / name / ".ingest-tank" / "speed"
-        with self._ingesting(name) as process:
+        with self._ingesting(name, WAIT_AT=str(frames)) as process:
             wait_for(lambda: speed.exists() and speed.stat().st_size >= 8 * (frames - 1), process)
             process.send_signal(signal.SIGINT)
             return process.wait(END_S)
@@ -96,9 +103,9 @@ class Bench:
         return (self._folder / "log.txt").read_text(errors="replace")[-2000:]
 
     @contextmanager
-    def _ingesting(self, name):
+    def _ingesting(self, name, **variables):
         words = ["ingest", self._video.name, "--store", name, *EVERYTHING]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)} | variables
         with (self._folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", SCRIPT, *words], cwd=self._folder, env=environment, stdout=log, stderr=log

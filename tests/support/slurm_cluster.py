@@ -21,7 +21,7 @@ from pathlib import Path
 from slurm_files import ADDRESSES, LOGIN, NODES, lay_out
 from slurm_machine import KINDS, SYSTEM_PATH, ClusterError, Command, Machine, Process, Socket
 
-UP_S = 60
+UP_S = 240
 """Bound for a loaded machine; a cluster is up after a second or less, with accounting after a few."""
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,7 +33,7 @@ PROGRAMS, DATABASE_PROGRAMS = (
 
 @dataclass(frozen=True)
 class Job:
-    """A job, or a task of an array, as squeue tells of it; also for ten minutes after its end."""
+    """A job, or a task of an array, as squeue tells of it; also for two hours after its end."""
 
     id: str
     """12, or 12_3 for a task of an array."""
@@ -82,7 +82,7 @@ class SlurmCluster:
         *words: str | Path,
         node: str = LOGIN,
         user: str = "root",
-        timeout_s: float = 60,
+        timeout_s: float = UP_S,
         folder: Path | None = None,
         stdin: str = "",
         **environment: object,

@@ -15,7 +15,7 @@ from fishray.runs.state import TrialState
 
 def block(cluster: SlurmCluster, node: str) -> str:
     """Take a whole node away from those who use it and who ask for it, by a job of the higher partition; its id."""
-    words = ("sbatch", "--parsable", f"--nodelist={node}", "--partition=high", "--mem=6000", "--wrap=sleep 600")
+    words = ("sbatch", "--parsable", f"--nodelist={node}", "--partition=high", "--mem=6000", "--wrap=sleep 3600")
     return cluster.run(*words, "--output=/dev/null").strip()
 
 
@@ -41,7 +41,7 @@ def cancel(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
 def kill_raylet(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
     """SIGKILL to the process that a Ray node is."""
     there = sweep.cluster.processes(node_of(sweep, worker))
-    (raylet,) = [each for each in there if "/raylet/raylet " in each.command and f"/ray-{worker}/" in each.command]
+    raylet = next(each for each in there if "/raylet/raylet " in each.command and f"/ray-{worker}/" in each.command)
     sweep.cluster.kill(raylet.pid)
     return lambda: None
 
@@ -79,7 +79,7 @@ def kill_trial(sweep: SlurmSweep, worker: str) -> Callable[[], None]:
 
 def kill_driver(sweep: SlurmSweep, _: str = "") -> Callable[[], None]:
     """SIGKILL."""
-    (driver,) = [each for each in processes(sweep) if " tune sweep.yaml " in each.command]
+    driver = next(each for each in processes(sweep) if " tune sweep.yaml " in each.command)
     sweep.cluster.kill(driver.pid)
     return lambda: None
 
@@ -182,7 +182,7 @@ class Storm:
         if not workers:
             return "calm"
         worker = self._random.choice(workers)
-        with suppress(ClusterError, KeyError, ValueError):  # what it is about may have ended just now
+        with suppress(ClusterError, KeyError, StopIteration, ProcessLookupError):  # what it is about has ended
             mend = FAULTS[name](self._sweep, worker)
             time.sleep(self._random.uniform(0, LONGEST_S) if name in LASTING else 0)
             mend()

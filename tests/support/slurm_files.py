@@ -35,18 +35,18 @@ SETTINGS = {
     "SlurmctldParameters": "preempt_send_user_signal",
     "JobRequeue": "1",
     "MaxArraySize": "1001",
-    "MinJobAge": "600",
+    "MinJobAge": "7200",
     "KillWait": "3",
     "SlurmdTimeout": "10",
     "SlurmctldTimeout": "30",
-    "MessageTimeout": "10",
+    "MessageTimeout": "30",
     "ReturnToService": "2",
     "GresTypes": "gpu",
     "JobCompType": "jobcomp/filetxt",
 }
 NODE = f"CPUs={CPUS} RealMemory={MEMORY_MB} Gres=gpu:{GPUS} State=UNKNOWN"
 PARTITIONS = (
-    "PartitionName=low Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=20",
+    "PartitionName=low Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=60",
     "PartitionName=high PriorityTier=10 PreemptMode=OFF",
 )
 SLURMDBD_CONF = b"""\

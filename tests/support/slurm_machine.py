@@ -31,7 +31,7 @@ OWN_PLACES = ("/tmp", "/run", "/dev/shm", "/root")
 DAEMONS = ("munged ", "slurmd ", "slurmctld ", ": slurmscriptd", "slurmdbd ", "mariadbd ")
 """How the commands of its daemons begin."""
 
-START_S, END_S = 30, 30
+START_S, END_S = 120, 120
 """Bounds for a loaded host; both take some milliseconds."""
 
 
@@ -89,9 +89,11 @@ class Command(subprocess.Popen):
             os.kill(self.command_pid, sig)
 
     def kill_group(self) -> None:
-        """Kill the command, and its children that are still in its process group."""
+        """Kill the command, and its children that are still in its process group; it may have none yet."""
         with suppress(ProcessLookupError):
-            os.killpg(self.command_pid, signal.SIGKILL)
+            pid = self.command_pid
+            os.kill(pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)
 
 
 class Machine:

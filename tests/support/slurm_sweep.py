@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crashing import lost_epochs, of, repeated_epochs, rerun_trials
+from crashing import FAULTS, lost_epochs, of, repeated_epochs, rerun_trials
 from slurm_cluster import CHECKOUT, SlurmCluster
 
 from fishray.runs import Run, leased
@@ -25,7 +25,7 @@ from fishray.tuning.seats import Seats
 VENV = Path(sys.prefix)
 SCRIPT = CHECKOUT / "slurm" / "sweep.sh"
 
-START_S, END_S = 120, 240
+START_S, END_S = 300, 900
 """Bounds for a loaded machine; a sweep's first trial starts after about 15 s."""
 LOOK_EVERY_S = 0.2
 
@@ -40,7 +40,7 @@ SWEEP = {
         "lstm": {
             "trials": 8,
             "space": {"learning_rate": {"loguniform": [0.003, 0.05]}},
-            "fixed": {"hidden": 4, "steps_per_epoch": 150, "judged_frames": 60},
+            "fixed": {"hidden": 4, "steps_per_epoch": 20, "judged_frames": 60},
             "resources": {"cpus": 1, "gpus": 0},
         }
     },
@@ -50,12 +50,13 @@ SWEEP = {
         "workers": {"max": 2},
         "cpus": 2,
         "memory_gb": 4,  # of a node's six: one worker on each
-        "time": "00:20:00",
+        "time": "02:00:00",
         "idle_s": 10,
         "driver": {"cpus": 1, "memory_gb": 1},
     },
 }
-"""An epoch takes one to three seconds where two cores train four trials."""
+PAUSE_S = 0.7
+"""In each epoch, which takes about a second with it."""
 ENDLESS = {"max_epochs": 1000, "scheduler": "none"}
 """A search whose trials are in mid-course until the sweep is stopped, whatever the machine's speed."""
 
@@ -114,10 +115,28 @@ class SlurmSweep:
     def submit(self, *options: str) -> str:
         """Submit its driver, by the script that is shipped; the job."""
         words = ("sbatch", "--parsable", "--mem=1G", "--cpus-per-task=1", *options, SCRIPT, "sweep.yaml")
-        path = f"{VENV}/bin:{os.environ['PATH']}"
-        job = self.cluster.run(*words, folder=self.folder, user=self.user, PATH=path, RAY_worker_niceness="0").strip()
+        job = self.cluster.run(*words, folder=self.folder, user=self.user, **self.variables).strip()
         self.drivers.append(job)
         return job
+
+    @property
+    def variables(self) -> dict[str, object]:
+        """What its drivers find around them, and their workers after them."""
+        path = f"{VENV}/bin:{os.environ['PATH']}"
+        pace = {"PYTHONPATH": FAULTS, "FISHRAY_PAUSE": PAUSE_S, "FISHRAY_HOLD": self._held}
+        return {"PATH": path, "RAY_worker_niceness": 0, **pace}  # Ray's 15 lets a worker starve where others compute
+
+    def hold(self) -> None:
+        """Let every trial that has an epoch wait within the next one."""
+        self._held.touch()
+
+    def let_go_on(self) -> None:
+        """Let trials that wait go on."""
+        self._held.unlink()
+
+    @property
+    def _held(self) -> Path:
+        return self.folder / "held"
 
     def log(self) -> str:
         """What its drivers have said last."""
@@ -232,7 +251,12 @@ def assert_that_the_journal_is_sound(sweep: SlurmSweep) -> Driver:
     return driver
 
 
-def left_behind(sweep: SlurmSweep, within_s: float = 60, next_start_on: Collection[str] = ()) -> list[str]:
+def everything_in(folder: Path) -> list[Path]:
+    """Files and folders below a folder; what is removed meanwhile may be among them or not."""
+    return [Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files)]
+
+
+def left_behind(sweep: SlurmSweep, within_s: float = START_S, next_start_on: Collection[str] = ()) -> list[str]:
     """Jobs, processes, sockets and files that are still there some time after a sweep's end.
 
     Parameters
@@ -240,8 +264,6 @@ def left_behind(sweep: SlurmSweep, within_s: float = 60, next_start_on: Collecti
     next_start_on
         Nodes where a worker was killed before it could put its files away, or lost its power: the next worker does.
     """
-    for node in next_start_on:
-        sweep.cluster.run(VENV / "bin" / "python", "-c", NEXT_START, node=node, folder=CHECKOUT)
 
     def remains() -> list[str]:
         found = [f"job {job}" for job in sweep.jobs()]
@@ -254,16 +276,16 @@ def left_behind(sweep: SlurmSweep, within_s: float = 60, next_start_on: Collecti
                 for each in sweep.cluster.listening(node)
                 if each.pid_inside in ours
             ]
-            found += [
-                f"{path} on {node}"
-                for path in sweep.cluster.tmp(node).glob("hpc-*/**/*")
-                if not re.fullmatch(r"hpc-\d+", path.name)
-            ]
+            for scratch in sweep.cluster.tmp(node).glob("hpc-*"):
+                found += [f"{path} on {node}" for path in everything_in(scratch)]
         kept = re.compile(r"driver\.json|head\.json|driver-\d+\.log")
-        found += [str(path) for path in sweep.workers_folder.rglob("*") if path.is_file() and not kept.match(path.name)]
+        files = [path for path in everything_in(sweep.workers_folder) if path.is_file()]
+        found += [str(path) for path in files if not kept.match(path.name)]
         return [*found, *map(str, sweep.run.path.glob("tune-*"))]
 
     until_s = time.monotonic() + within_s
     while (found := remains()) and time.monotonic() < until_s:
+        for node in next_start_on:  # what is dying still holds its files
+            sweep.cluster.run(VENV / "bin" / "python", "-c", NEXT_START, node=node, folder=CHECKOUT)
         time.sleep(1)
     return found

@@ -18,6 +18,8 @@ from pathlib import Path
 HEALTH = "/grpc.health.v1.Health/Check"
 ENDS_RAY = ("node_id", "ab" * 28)
 """Metadata without which Ray 2.60 ends at a call of RaySyncer/StartSync (ray_syncer_server.cc:30), token or not."""
+LONGEST_S = 60
+"""For an answer, which comes at once where nobody else computes."""
 FALSE_TOKEN = ("authorization", f"Bearer {'ab' * 32}")
 
 
@@ -34,7 +36,7 @@ def ask_http(address):
     """Status by path; a reason where it is no HTTP."""
     answers = {}
     for path in ("/", "/metrics", "/api/version", "/api/jobs/"):
-        connection = http.client.HTTPConnection(address, timeout=10)
+        connection = http.client.HTTPConnection(address, timeout=LONGEST_S)
         try:
             connection.request("GET", path)
             answers[path] = connection.getresponse().status
@@ -55,7 +57,7 @@ def ask_grpc(address, names):
             call = channel.unary_unary(name, request_serializer=bytes, response_deserializer=bytes)
             for metadata in ([ENDS_RAY], [ENDS_RAY, FALSE_TOKEN]):
                 try:
-                    answer = f"OK {call(b'', timeout=10, metadata=metadata).hex()}"
+                    answer = f"OK {call(b'', timeout=LONGEST_S, metadata=metadata).hex()}"
                 except grpc.RpcError as error:
                     answer = error.code().name
                 answers.setdefault(answer, set()).add(name)

@@ -85,11 +85,10 @@ def busy(cluster):
 
 
 def events_of_last_driver(sweep):
-    """Kinds of events since the driver began that came last."""
-    kinds = []
-    for each in sweep.run.journal if sweep.run.journal.path.exists() else ():
-        kinds = [*([] if each["event"] == "sweep" else kinds), each["event"]]
-    return kinds
+    """Kinds of events since the driver began that was submitted last; none before."""
+    kinds = [each["event"] for each in sweep.run.journal] if sweep.run.journal.path.exists() else []
+    begun = [place for place, kind in enumerate(kinds) if kind == "sweep"]
+    return kinds[begun[-1] :] if len(begun) == len(sweep.drivers) else []
 
 
 def next_lines(name):

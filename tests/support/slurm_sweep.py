@@ -55,8 +55,8 @@ SWEEP = {
         "driver": {"cpus": 1, "memory_gb": 1},
     },
 }
-PAUSE_S = 0.7
-"""In each epoch, which takes about a second with it."""
+PAUSE_S = 1.2
+"""In each epoch, which takes little longer."""
 ENDLESS = {"max_epochs": 1000, "scheduler": "none"}
 """A search whose trials are in mid-course until the sweep is stopped, whatever the machine's speed."""
 

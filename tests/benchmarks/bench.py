@@ -15,14 +15,18 @@ from pathlib import Path
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS")
 os.environ.update(dict.fromkeys(THREADS, "1"))  # before anything that reads them: everything is told per core
 
+import frame_rows  # noqa: E402
 import signal_rows  # noqa: E402
 from measuring import Plan  # noqa: E402
 from rich.console import Console  # noqa: E402
 from showing import agreements, as_json, describe_machine, table  # noqa: E402
 
 BENCHMARKS = {
-    "labels": signal_rows.labels,
+    "clips": frame_rows.clips,
+    "fill": frame_rows.fill,
+    "ingest": frame_rows.ingesting,
     "speed": signal_rows.speed,
+    "labels": signal_rows.labels,
 }
 """In the order of the table."""
 

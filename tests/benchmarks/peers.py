@@ -1,4 +1,7 @@
-"""The ways of the original project, written from its published description, to be measured against."""
+"""The ways of the original project, written from its published description, to be measured against.
+
+Its frames are image files; what they are needed for decodes them, each time anew.
+"""
 
 from pathlib import Path
 
@@ -9,14 +12,22 @@ from PIL import Image
 WHITE = 255
 
 
-def png_clip(folder: Path, start: int, length: int) -> NDArray[np.float32]:
-    """A clip, shape (length, H, W), in [0, 1]: each of its frames is an image file, decoded anew for every clip."""
-    clip_thw = [np.asarray(Image.open(folder / f"{index}.png")) for index in range(start, start + length)]
-    return np.stack(clip_thw).astype(np.float32) / WHITE
+def png_frames(folder: Path, count: int, size: tuple[int, int], start: int = 0) -> NDArray[np.uint8]:
+    """Frames, shape (count, *size); made smaller by the nearest pixel, as Keras does unless told otherwise."""
+    frames_thw = np.empty((count, *size), np.uint8)
+    for index in range(count):
+        image = Image.open(folder / f"{start + index}.png")
+        frames_thw[index] = np.asarray(image.resize(size[::-1], Image.Resampling.NEAREST))
+    return frames_thw
+
+
+def png_clip(folder: Path, start: int, length: int, size: tuple[int, int]) -> NDArray[np.float32]:
+    """A clip as a network reads it, shape (length, *size), in [0, 1]."""
+    return png_frames(folder, length, size, start).astype(np.float32) / WHITE
 
 
 def frame_speed_loop(folder: Path, count: int) -> list[float]:
-    """Speed ỹ frame by frame, from two image files each; summed as integers, so that it can be equal bit for bit."""
+    """Speed ỹ frame by frame, from two images each; summed as integers, so that it can be equal bit for bit."""
     speeds = []
     for index in range(count - 1):
         earlier_hw = np.asarray(Image.open(folder / f"{index}.png")).astype(np.int64)

@@ -3,7 +3,7 @@
 import numpy as np
 from measuring import Goal, Plan, Row, measure
 from peers import burst_labels_loop, frame_speed_loop
-from tank_frames import make_footage
+from tank_frames import HEIGHT, WIDTH, make_footage
 
 from fishray.signals.speed import frame_speed
 from fishray.signals.targets import UNDEFINED, burst_labels
@@ -38,7 +38,7 @@ def labels(plan: Plan) -> list[Row]:
 
 def speed(plan: Plan) -> list[Row]:
     """Speed of what a store holds."""
-    footage = make_footage(plan)
+    footage = make_footage(plan, (HEIGHT, WIDTH))
     count, few = footage.recording.frame_count, 300
 
     def measure_speed() -> int:

@@ -1,4 +1,8 @@
-"""Frames of a simulated tank, fish on black as in the original recordings, in the forms that are compared."""
+"""Frames of a simulated tank, fish on black as in the original recordings, in the forms that are compared.
+
+The original project kept its frames as image files of 320 x 240, and made them half as large for its networks whenever
+it read them. A store holds them at the size that the networks see.
+"""
 
 from dataclasses import dataclass
 from functools import cache
@@ -10,42 +14,46 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fishray.config.tank import TankSettings
+from fishray.ingest.resizing import resize_nearest
 from fishray.signals.speed import frame_speed
 from fishray.simulate.behaviour import Tank
 from fishray.simulate.rendering import Camera
 from fishray.store import Recording, new_recording, open_store
 
-HEIGHT, WIDTH = 120, 160
+HEIGHT, WIDTH = 240, 320
+"""Of the original recordings."""
+SMALL = (120, 160)
 """What the published models saw."""
-FRAMES, QUICK_FRAMES = 4800, 720
-"""Two minutes and 40 seconds, 92 MB; a shard of 128 MiB holds all of it."""
+FRAMES, QUICK_FRAMES = 3600, 480
 
 
 @dataclass(frozen=True)
 class Footage:
-    """The same frames as an array, as a recording in a store and as image files."""
+    """The same frames as image files and as a recording in a store."""
 
-    frames_thw: NDArray[np.uint8]
-    recording: Recording
     images: Path
+    recording: Recording
+    frames_thw: NDArray[np.uint8]
+    """As they are in the store."""
 
 
-def make_footage(plan: Plan) -> Footage:
-    """Film a tank and write it in every form, into the plan's folder."""
-    frames_thw = film(QUICK_FRAMES if plan.quick else FRAMES)
-    store, images = plan.folder / "tank.zarr", plan.folder / "images"
-    with new_recording(store, "tank", {"fps": 30.0}) as writer:
+def make_footage(plan: Plan, size: tuple[int, int]) -> Footage:
+    """Film a tank, and write its frames as images, and of a size into a store."""
+    filmed_thw = film(QUICK_FRAMES if plan.quick else FRAMES)
+    images = plan.folder / "images"
+    images.mkdir()
+    for index, frame_hw in enumerate(filmed_thw):
+        Image.fromarray(frame_hw).save(images / f"{index}.png")
+    frames_thw = np.stack([resize_nearest(frame_hw, size) for frame_hw in filmed_thw])
+    with new_recording(plan.folder / "tank.zarr", "tank", {"fps": 30.0}) as writer:
         writer.append(frames_thw)
         writer.finish(frame_speed(frames_thw))
-    images.mkdir()
-    for index, frame_hw in enumerate(frames_thw):
-        Image.fromarray(frame_hw).save(images / f"{index}.png")
-    return Footage(frames_thw, open_store(store).recording("tank"), images)
+    return Footage(images, open_store(plan.folder / "tank.zarr").recording("tank"), frames_thw)
 
 
 @cache
 def film(count: int) -> NDArray[np.uint8]:
-    """So many frames of a tank, shape (count, H, W)."""
+    """So many frames of a tank, shape (count, HEIGHT, WIDTH)."""
     settings = TankSettings(height=HEIGHT, width=WIDTH)
     tank, camera = Tank(settings), Camera(settings)
     frames_thw = np.empty((count, HEIGHT, WIDTH), np.uint8)

@@ -15,7 +15,10 @@ from pathlib import Path
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS")
 os.environ.update(dict.fromkeys(THREADS, "1"))  # before anything that reads them: everything is told per core
 
+import command_rows  # noqa: E402
+import driver_rows  # noqa: E402
 import frame_rows  # noqa: E402
+import lstm_rows  # noqa: E402
 import signal_rows  # noqa: E402
 from measuring import Plan  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -27,6 +30,9 @@ BENCHMARKS = {
     "ingest": frame_rows.ingesting,
     "speed": signal_rows.speed,
     "labels": signal_rows.labels,
+    "lstm": lstm_rows.dense,
+    "driver": driver_rows.driver,
+    "help": command_rows.showing_help,
 }
 """In the order of the table."""
 

@@ -11,23 +11,26 @@ from fishray.training import Trainer, choose_device
 
 FRAMES, LOOK_BACK = 14_400, 120
 """Eight minutes, as in the demo."""
-WINDOWS = 64
-"""Windows in a batch: more give each step of the optimiser more labels, and more than these are hardly faster."""
+BATCHES = (8, 64)
+"""Crops or windows at a time: the default, and so many that more are hardly faster."""
 
 
 def dense(plan: Plan) -> list[Row]:
     """Labels that are trained on in a second."""
     torch.set_num_threads(1)
+    return [_dense(plan, size) for size in BATCHES]
+
+
+def _dense(plan: Plan, size: int) -> Row:
     steps = 2 if plan.quick else 20
-    dense_learner = learner(LstmSettings(mode="dense", steps_per_epoch=steps))
-    windows = learner(LstmSettings(mode="clip", batch_size=WINDOWS, steps_per_epoch=steps))
-    found = measure(
-        {"dense": lambda: dense_learner.train_epoch(1)[1], "windows": lambda: windows.train_epoch(1)[1]}, plan.rounds
+    crops, windows = (
+        learner(LstmSettings(mode=mode, batch_size=size, steps_per_epoch=steps)) for mode in ("dense", "clip")
     )
-    return [
-        Row("labels of a dense LSTM in training", "labels/s", found["dense"], Goal(">=", 80), found["windows"],
-            "windows of 120 frames")
-    ]  # fmt: skip
+    found = measure(
+        {"dense": lambda: crops.train_epoch(1)[1], "windows": lambda: windows.train_epoch(1)[1]}, plan.rounds
+    )
+    what = f"labels of a dense LSTM in training, {size} crops at a time"
+    return Row(what, "labels/s", found["dense"], Goal(">=", 80), found["windows"], "windows of 120 frames")
 
 
 def learner(settings: LstmSettings):

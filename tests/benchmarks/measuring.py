@@ -3,9 +3,11 @@
 A benchmark is a function that takes a `Plan` and gives `Row`s; bench.py lists them.
 """
 
+import os
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -98,6 +100,17 @@ def cpu_s() -> float:
     """Seconds of CPU that this process and the children it has waited for have used."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this process, and those that it starts, to one core: FFmpeg then decodes in one thread."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def measure(works: Mapping[str, Work], rounds: int, least_s: float = LEAST_S) -> dict[str, Figure]:

@@ -26,12 +26,11 @@ def png_clip(folder: Path, start: int, length: int, size: tuple[int, int]) -> ND
     return png_frames(folder, length, size, start).astype(np.float32) / WHITE
 
 
-def frame_speed_loop(folder: Path, count: int) -> list[float]:
+def frame_speed_loop(folder: Path, count: int, size: tuple[int, int]) -> list[float]:
     """Speed ỹ frame by frame, from two images each; summed as integers, so that it can be equal bit for bit."""
     speeds = []
     for index in range(count - 1):
-        earlier_hw = np.asarray(Image.open(folder / f"{index}.png")).astype(np.int64)
-        later_hw = np.asarray(Image.open(folder / f"{index + 1}.png")).astype(np.int64)
+        earlier_hw, later_hw = png_frames(folder, 2, size, index).astype(np.int64)
         speeds.append(float(np.abs(later_hw - earlier_hw).sum() / (WHITE * later_hw.size)))
     return speeds
 

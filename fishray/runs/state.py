@@ -79,6 +79,8 @@ class RunState:
     workers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The latest of each worker of a cluster: its state, the reason, its node."""
     last: str = ""
+    _unfinished: dict[str, TrialState] = field(default_factory=dict, repr=False)
+    """Kept beside all trials: a driver asks after every result, and must not look through tens of thousands for it."""
 
     @classmethod
     def read(cls, journal: Iterable[Mapping[str, Any]]) -> Self:
@@ -108,13 +110,20 @@ class RunState:
 
     def unfinished(self) -> list[TrialState]:
         """Trials that wait or run, or did when the journal ended."""
-        return [trial for trial in self.trials.values() if not trial.ended]
+        return list(self._unfinished.values())
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether no trial waits or runs."""
+        return not self._unfinished
 
     def apply(self, record: Mapping[str, Any]) -> None:
         """Fold one event; events of a later version are passed over."""
         handler = getattr(self, f"_on_{record['event']}", None)
         if handler:
             handler(record)
+        if trial := self.trials.get(record.get("trial", "")):
+            self._sort_in(trial)
         self.updated_s = record["time"]
         self.session_s = self.session_s or record["time"]
 
@@ -135,6 +144,7 @@ class RunState:
     def _on_trial(self, record: Mapping[str, Any]) -> None:
         config = TrialConfig.model_validate_json(json.dumps(record["config"]))
         self.trials[config.id] = TrialState(config)
+        self._sort_in(self.trials[config.id])
 
     def _on_attempt(self, record: Mapping[str, Any]) -> None:
         self.status = "running"
@@ -215,6 +225,13 @@ class RunState:
         if self.status in GOING_ON:
             self.status = "died"
             self._put_back()
+
+    def _sort_in(self, trial: TrialState) -> None:
+        """Note whether a trial has ended; an extension lets one that had go on."""
+        if trial.ended:
+            self._unfinished.pop(trial.config.id, None)
+        else:
+            self._unfinished[trial.config.id] = trial
 
     def _put_back(self) -> None:
         """What ran when a driver ended waits for the next one."""

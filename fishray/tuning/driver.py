@@ -93,7 +93,7 @@ class Driver:
     @property
     def done(self) -> bool:
         """Whether every trial has ended."""
-        return not self._undrawn and not self.state.unfinished()
+        return not self._undrawn and self.state.all_ended
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Write down that a driver starts, and what follows from what the last one left undone."""

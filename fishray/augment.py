@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -25,6 +24,8 @@ def pixel_transform(kind: str) -> Transform | None:
     """
     if kind == "none":
         return None
+    from torchvision.transforms import v2  # takes longer than torch itself, and few networks need it
+
     flips: list[torch.nn.Module] = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
     if kind == "flips":
         flip: Transform = v2.Compose(flips)

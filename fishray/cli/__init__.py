@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fishray import __version__
-from fishray.cli import doctor, recordings, runs, slurm, sweeps
+from fishray.cli import benching, doctor, recordings, runs, slurm, sweeps
 from fishray.errors import FishrayError
 from hpc.errors import HpcError
 
@@ -55,6 +55,7 @@ def fishray(
 
 recordings.register(app)
 sweeps.register(app)
+benching.register(app)
 runs.register(app)
 slurm.register(app)
 doctor.register(app)

@@ -81,6 +81,13 @@ class SequenceInputs:
                 self._full_scale = 255.0 * downsample**2
                 self._sums_tchw = _pooled_sums(frames_thw, downsample, device)
 
+    @property
+    def own_bytes(self) -> int:
+        """What it holds by itself on its device; frames in this machine's memory are shared with others [bytes]."""
+        copied = self._frames_thw is not None and self._device.type != "cpu"
+        held = (self._speed_t, self._sums_tchw, self._frames_thw if copied else None)
+        return sum(tensor.nbytes for tensor in held if tensor is not None)
+
     def take(self, start: int, length: int, fresh: bool = True) -> Inputs:
         """A batch of one crop.
 

@@ -151,6 +151,16 @@ def test_a_reset_frees_the_model(new_run, process, monkeypatch, family):
     assert [network() is None for network in made] == [True, True]
 
 
+def test_what_a_process_has_imported_is_not_looked_through_again_at_the_next_reset(new_run, process):
+    run = new_run()
+    trainable = process(granted(run, "lstm"))
+    trainable.step()
+    gc.unfreeze()  # as in a process of its own
+    imported = len(gc.get_objects())
+    trainable.reset_config(granted(run, "lstm", 1))
+    assert len(gc.get_objects()) < imported / 100
+
+
 def test_a_trial_that_raises_is_reported_with_its_traceback_and_the_next_one_runs(new_run, process):
     run = new_run()
     trainable = process(granted(run, "broken"))

@@ -7,7 +7,8 @@ HAS_TORCH := $(shell $(PYTHON) -c "import torch, torchvision" 2>/dev/null && ech
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-here test-slurm test-slurm-faults test-slurm-others test-gpu evidence slurm-shell bench-slurm lint format clean
+.PHONY: demo test test-here test-slurm test-slurm-faults test-slurm-others test-gpu evidence bench slurm-shell bench-slurm \
+	lint format clean
 
 demo: .venv/installed
 	@test -e runs/small/predictions.zarr || $(FISHRAY) tune sweeps/small.yaml
@@ -37,6 +38,11 @@ evidence: .venv/installed  # that sweeps and ingests cannot be lost; how true th
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_an_ingest.py
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/tank_against_real.py --png runs/evidence/tank.png
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/forecast_tanks.py --seeds $(SEEDS)
+
+BENCH ?=
+
+bench: .venv/installed  # how fast fishray is, beside other ways of doing the same; some of it: BENCH="--only labels"
+	PYTHONPATH=tests/support .venv/bin/python tests/benchmarks/bench.py --json runs/bench.json $(BENCH)
 
 slurm-shell: .venv/installed  # a Slurm of three nodes on this machine, and a shell on its login node; needs root
 	tests/slurm/install.sh

@@ -6,12 +6,12 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+from ffmpeg import run_ffmpeg
 from measuring import Goal, Plan, Row, measure, on_one_core
 from numpy.typing import NDArray
 from peers import png_clip, png_frames
 from tank_frames import SMALL, make_footage
 
-from ffmpeg import run_ffmpeg
 from fishray.config.tank import TankSettings
 from fishray.ingest.video import Video
 from fishray.ingest.writing import ingest

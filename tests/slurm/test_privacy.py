@@ -186,15 +186,15 @@ def test_a_stranger_learns_nothing_of_a_sweep(cluster, make, tmp_path):
         )
 
     paths = [sweep.run.path, *everything_in(sweep.run.path)]
-    find = ("find", "-ignore_readdir_race")
+    mine = ("-ignore_readdir_race", "-user", "root", "-type", "f")
     for node in (LOGIN, *cluster.nodes):
         found = [path for folder in cluster.tmp(node).glob("hpc-*") for path in everything_in(folder)]
         scratch = [inside(path, cluster, node) for path in found]
         assert len(scratch) > 20 if node == "n1" else not scratch
-        memory = cluster.run(*find, "/dev/shm", "-user", "root", "-type", "f", node=node).split()
+        memory = cluster.run("find", "/dev/shm", *mine, node=node).split()
         lines = "\n".join(map(str, [*paths, *scratch, *memory]))
         assert tries(cluster, "read", node=node, stdin=lines) == [str(sweep.run.path)]  # that there is a run, no more
-        others = cluster.run(*find, "/tmp", "-maxdepth", "2", "-user", "root", "-type", "f", node=node).split()
+        others = cluster.run("find", "/tmp", "-maxdepth", "2", *mine, node=node).split()
         assert [path for path in others if not path.startswith("/tmp/hpc-0/")] == []
     pids = [each.pid_inside for each in cluster.processes("n1") if each.uid == 0]
     environments = "\n".join(f"/proc/{pid}/environ" for pid in pids)

@@ -1,12 +1,7 @@
-"""What a sweep's driver costs by itself: scheduler, journal and files of a run, with trials that learn nothing.
+"""What a sweep's driver costs by itself: scheduler, journal and files of a run, with trials that learn nothing."""
 
-For a page on what grows: PYTHONPATH=tests/support python tests/benchmarks/driver_rows.py --trials 10000 --workers 100
-"""
-
-import argparse
 import json
 import shutil
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -127,20 +122,3 @@ class Idler:
             "validation_youden_j": 0.5, "best_epoch": best, "collapsed": False, "labels_per_s": 40_000.0,
             "epoch_s": 0.0, "host": "here", "pid": 1, "cpus": 1, "gpus": 0.0,
         }  # fmt: skip
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=10_000)
-    parser.add_argument("--workers", type=int, default=100)
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        drove = drive(Path(folder) / "run", chosen.trials, chosen.workers)
-    print(f"{chosen.trials:,} trials on {chosen.workers} workers: {drove.reports:,} reports")
-    print(f"driver: {1e3 * drove.cost_s:.3f} CPU-ms for each trial and report, {drove.cpu_s:.0f} CPU-s in all")
-    print(f"journal: {drove.journal_bytes / 1e6:.1f} MB, {drove.journal_bytes / chosen.trials:,.0f} bytes a trial")
-    print(f"files and folders: {drove.inodes:,}")
-
-
-if __name__ == "__main__":
-    main()

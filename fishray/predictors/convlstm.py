@@ -1,6 +1,7 @@
 """Convolutional LSTM on frames (Shi et al. 2015), from the published form to ones that can add up motion."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,60 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from fishray.config.trial import ConvLstmSettings
+from fishray.predictors.convlstm_layer import ConvLstmLayer, State
 from fishray.predictors.inputs import DIFFERENCE, GREY, Inputs, Scale
 
 KERAS_EPSILON = 1e-3
-
-State = tuple[Tensor, Tensor]
-
-
-def keras_hard_sigmoid(x: Tensor) -> Tensor:
-    """Keras 2's: clip(0.2 x + 0.5, 0, 1); torch's and Keras 3's have slope 1/6."""
-    return (0.2 * x + 0.5).clamp(0, 1)
-
-
-GATES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "hard_sigmoid": keras_hard_sigmoid}
-
-
-class ConvLstmLayer(nn.Module):
-    """One layer; gates in the order input, forget, cell, output, as in Keras."""
-
-    def __init__(self, channels: int, filters: int, stride: int, settings: ConvLstmSettings):
-        super().__init__()
-        kernel = settings.kernel
-        padding = kernel // 2 if settings.padding == "same" else 0
-        self.input = nn.Conv2d(channels, 4 * filters, kernel, stride, padding, bias=settings.bias)
-        self.recurrent = nn.Conv2d(filters, 4 * filters, kernel, padding=kernel // 2, bias=False)
-        self.gate = GATES[settings.gate]
-        if self.input.bias is not None:  # remember at first (Jozefowicz et al. 2015)
-            nn.init.zeros_(self.input.bias)
-            nn.init.ones_(self.input.bias[filters : 2 * filters])
-
-    def forward(self, input_bschw: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """Hidden maps (b, s, filters, h', w') and the state behind them.
-
-        The input convolution of all steps is one call; steps are split, not sliced: backward through slices costs
-        O(s²).
-        """
-        driven = self.input(input_bschw.flatten(0, 1)).unflatten(0, input_bschw.shape[:2])
-        outputs = []
-        for driven_bchw in driven.unbind(1):
-            state = self._step(driven_bchw, state)
-            outputs.append(state[0])
-        if state is None:
-            raise ValueError("a sequence without steps")
-        return torch.stack(outputs, dim=1), state
-
-    def _step(self, driven_bchw: Tensor, state: State | None) -> State:
-        if state is not None:
-            driven_bchw = driven_bchw + self.recurrent(state[0])
-        admit, keep, new, emit = driven_bchw.chunk(4, dim=1)
-        cell = self.gate(admit) * torch.tanh(new)
-        if state is not None:
-            cell = cell + self.gate(keep) * state[1]
-        return self.gate(emit) * torch.tanh(cell), cell
+READOUTS = {"max": ("max",), "mean": ("mean",), "both": ("max", "mean")}
+"""A maximum alone cannot add up motion, a mean can."""
 
 
 class ConvLstmNetwork(nn.Module):
@@ -89,47 +45,90 @@ class ConvLstmNetwork(nn.Module):
         self.speed_scale = Scale()
         self.difference_scale = Scale()
 
-    def forward(self, inputs: Inputs, state: Any) -> tuple[Tensor, Any]:
-        """Logits (b, s) at the last frame of each step, and the state behind them."""
-        maps = self._steps(inputs)
-        states = []
-        last = len(self.layers) - 1
-        for index, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            maps, layer_state = layer(maps, None if state is None else state[index])
-            states.append(layer_state)
-            flat = maps.flatten(0, 1)
-            if index < last and self.settings.pool:
-                flat = functional.max_pool2d(flat, 2)
-            maps = norm(flat).unflatten(0, maps.shape[:2])
-        features = self._readout(maps)
-        features = self.readout_norm(features.flatten(0, 1)).view_as(features)
-        if self.settings.fuse_speed:
-            speed_bsc = self.speed_scale(inputs.speed_bt).unflatten(1, (features.shape[1], -1))
-            features = torch.cat([features, speed_bsc], dim=2)
-        if self.memory is not None:
-            features, memory_state = self.memory(features, None if state is None else state[-1])
-            states.append(memory_state)
-        return self.head(self.dropout(features))[..., 0], states
-
-    def _steps(self, inputs: Inputs) -> Tensor:
-        """The chosen channels, `frames_per_step` frames side by side; shape (b, s, c, h, w)."""
+    def forward(self, inputs: Inputs, state: Any, first: int = 0) -> tuple[Tensor, Any]:
+        """Logits (b, s - first) at the last frame of each step from `first` on, and the state behind them."""
         if inputs.pixels_btchw is None:
             raise ValueError("a ConvLSTM reads frames")
-        pixels = inputs.pixels_btchw
-        grey = pixels[:, :, GREY].unflatten(1, (-1, self.settings.frames_per_step))
-        difference = self.difference_scale(pixels[:, :, DIFFERENCE]).unflatten(1, (-1, self.settings.frames_per_step))
-        chosen = {"frames": [grey], "differences": [difference], "both": [grey, difference]}[self.settings.channels]
-        return torch.cat(chosen, dim=2)
+        maps_state, memory_state = (None, None) if state is None else state
+        begin = first if self.memory is None else 0  # what is remembered begins with the crop
+        pixels_bsfchw = inputs.pixels_btchw.unflatten(1, (-1, self.settings.frames_per_step))
+        features, maps_state = self._read(pixels_bsfchw, maps_state, first, begin)
+        features = self.readout_norm(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        if self.settings.fuse_speed:
+            speed_bsc = self.speed_scale(inputs.speed_bt).unflatten(1, (-1, self.settings.frames_per_step))
+            features = torch.cat([features, speed_bsc[:, begin:]], dim=2)
+        if self.memory is not None:
+            features, memory_state = self.memory(features, memory_state)
+            features = features[:, first:]
+        return self.head(self.dropout(features))[..., 0], (maps_state, memory_state)
 
-    def _readout(self, maps_bschw: Tensor) -> Tensor:
-        """Global pooling to (b, s, features); a maximum alone cannot add up motion, a mean can."""
-        readout = self.settings.readout
-        pooled = []
-        if readout in ("max", "both"):
-            pooled.append(maps_bschw.amax((3, 4)))
-        if readout in ("mean", "both"):
-            pooled.append(maps_bschw.mean((3, 4)))
-        return torch.cat(pooled, dim=2)
+    def _read(
+        self, pixels_bsfchw: Tensor, state: list[State] | None, first: int, begin: int
+    ) -> tuple[Tensor, list[State] | None]:
+        """What is read out of all steps from `begin` on, shape (b, s - begin, features), and each layer's state."""
+        parts = []
+        for start, stop in self._segments(pixels_bsfchw.shape[1], first):
+            segment, skip = pixels_bsfchw[:, start:stop], min(max(begin - start, 0), stop - start)
+            blind = stop <= first and self.settings.warm_up == "no_gradients"
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not blind):
+                if self.settings.checkpoint_steps and torch.is_grad_enabled():
+                    part, state = checkpoint(
+                        self._run, segment, state, skip, use_reentrant=False, preserve_rng_state=False
+                    )
+                else:
+                    part, state = self._run(segment, state, skip)
+            parts += [] if part is None else [part]
+        return torch.cat(parts).transpose(0, 1), state
+
+    def _segments(self, count: int, first: int) -> Iterator[tuple[int, int]]:
+        """Steps that are run in one go; batch normalisation needs all that gradients go through."""
+        settings = self.settings
+        if settings.batch_norm:
+            bounds = {0, count} | ({first} if settings.warm_up == "no_gradients" else set())
+        else:
+            length = settings.checkpoint_steps or count
+            bounds = {*range(0, first, length), *range(first, count, length), count}
+        return pairwise(sorted(bounds))
+
+    def _run(self, pixels_bsfchw: Tensor, state: list[State] | None, skip: int) -> tuple[Tensor | None, list[State]]:
+        """What is read out of all steps but the first `skip`, shape (s - skip, b, features), and each layer's state."""
+        maps_sbchw = self._steps(pixels_bsfchw)
+        states: list[State] = []
+        for index, (layer, norm) in enumerate(zip(self.layers[:-1], self.norms[:-1], strict=True)):
+            outputs = layer(maps_sbchw, None if state is None else state[index])
+            states.append((outputs.hidden_bfhw, outputs.cell_bfhw))
+            flat = outputs.maps_sbfhw.flatten(0, 1)
+            flat = functional.max_pool2d(flat, 2) if self.settings.pool else flat
+            maps_sbchw = norm(flat).unflatten(0, maps_sbchw.shape[:2])
+        asked = skip < len(maps_sbchw)
+        pools = frozenset(READOUTS[self.settings.readout])
+        give = frozenset({"maps"}) if self.settings.batch_norm else pools
+        outputs = self.layers[-1](maps_sbchw, None if state is None else state[-1], give if asked else frozenset())
+        states.append((outputs.hidden_bfhw, outputs.cell_bfhw))
+        if not asked:
+            return None, states
+        if self.settings.batch_norm:
+            return self._readout(outputs.maps_sbfhw[skip:]), states
+        pooled = [each for each in (outputs.maximum_sbf, outputs.mean_sbf) if each is not None]
+        return torch.cat(pooled, dim=2)[skip:], states
+
+    def _steps(self, pixels_bsfchw: Tensor) -> Tensor:
+        """The chosen channels, `frames_per_step` frames side by side; shape (s, b, c, h, w), channels innermost."""
+        chosen = {"frames": [GREY], "differences": [DIFFERENCE], "both": [GREY, DIFFERENCE]}[self.settings.channels]
+        batch, count, frames, _, height, width = pixels_bsfchw.shape
+        steps_sbhwc = pixels_bsfchw.new_empty((count, batch, height, width, frames * len(chosen)))
+        for place, channel in enumerate(chosen):
+            values_bsfhw = pixels_bsfchw[:, :, :, channel]
+            if channel == DIFFERENCE:
+                values_bsfhw = self.difference_scale(values_bsfhw)
+            steps_sbhwc[..., place * frames : (place + 1) * frames] = values_bsfhw.permute(1, 0, 3, 4, 2)
+        return steps_sbhwc.permute(0, 1, 4, 2, 3)
+
+    def _readout(self, maps_sbfhw: Tensor) -> Tensor:
+        """Normalise whole maps and pool them to (s, b, features)."""
+        normal = self.norms[-1](maps_sbfhw.flatten(0, 1)).unflatten(0, maps_sbfhw.shape[:2])
+        pooled = {"max": normal.amax, "mean": normal.mean}
+        return torch.cat([pooled[each]((3, 4)) for each in READOUTS[self.settings.readout]], dim=2)
 
 
 def load_keras_weights(network: ConvLstmNetwork, weights: Mapping[str, NDArray[np.float32]]) -> None:

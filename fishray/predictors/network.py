@@ -154,7 +154,8 @@ class NetworkPredictor(TrainedPredictor):
         ends = np.arange(self.look_back - 1, inputs.frame_count)
         for first in range(0, len(ends), CROPS_AT_ONCE):
             group = ends[first : first + CROPS_AT_ONCE]
-            logits, _ = self.network(stack([inputs.take(int(end) - length + 1, length) for end in group]), None)
+            clips = stack([inputs.take(int(end) - length + 1, length) for end in group])
+            logits, _ = self.network(clips, None, length // step - 1)
             yield group, logits[:, -1]
 
     def _crops(self, inputs: SequenceInputs) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
@@ -165,9 +166,9 @@ class NetworkPredictor(TrainedPredictor):
         length = (warm_up_steps - 1 + judged_steps) * step
         for phase in range(step):
             for start in range(phase, inputs.frame_count - warm_up_steps * step + 1, judged_steps * step):
-                logits, _ = self.network(inputs.take(start, length), None)
-                steps = np.arange(warm_up_steps - 1, logits.shape[1])
-                yield start + (steps + 1) * step - 1, logits[0, warm_up_steps - 1 :]
+                logits, _ = self.network(inputs.take(start, length), None, warm_up_steps - 1)
+                steps = np.arange(warm_up_steps, length // step + 1)
+                yield start + steps * step - 1, logits[0]
 
     def _stateful(self, inputs: SequenceInputs) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """One pass with the state carried along; the phases of a step side by side as a batch."""

@@ -26,8 +26,8 @@ class RecurrentNetwork(nn.Module):
         self.head = nn.Linear(settings.hidden, 1)
         self.speed_scale = Scale()
 
-    def forward(self, inputs: Inputs, state: Any) -> tuple[Tensor, Any]:
-        """Logits (b, s) at the last frame of each step, and the state behind them."""
+    def forward(self, inputs: Inputs, state: Any, first: int = 0) -> tuple[Tensor, Any]:
+        """Logits (b, s - first) at the last frame of each step from `first` on, and the state behind them."""
         speed_bsc = self.speed_scale(inputs.speed_bt).unflatten(1, (-1, self.frames_per_step))
         hidden_bsc, state = self.layers(speed_bsc, state)
-        return self.head(self.dropout(hidden_bsc))[..., 0], state
+        return self.head(self.dropout(hidden_bsc))[:, first:, 0], state

@@ -144,10 +144,11 @@ class Learner:
         self.network.train()
         losses, labels = [], 0
         for batch in batches:
-            label_bs = torch.from_numpy(batch.label_bs).to(self._device)
+            first = int((batch.label_bs != UNDEFINED).any(axis=0).argmax())
+            label_bs = torch.from_numpy(batch.label_bs[:, first:]).to(self._device)
             judged = label_bs != UNDEFINED
             with self._autocast():
-                logits_bs, _ = self.network(self._augmented(self._inputs(batch.crops)), None)
+                logits_bs, _ = self.network(self._augmented(self._inputs(batch.crops)), None, first)
             weight = self._class_weights.to(self._device)[label_bs.clamp(min=0).long()] * judged
             each = functional.binary_cross_entropy_with_logits(
                 logits_bs.float(), label_bs.clamp(min=0).float(), weight, reduction="sum"

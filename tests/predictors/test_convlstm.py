@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from fishray.config.trial import ConvLstmSettings, TrialConfig
-from fishray.predictors.convlstm import ConvLstmLayer, ConvLstmNetwork, keras_hard_sigmoid, load_keras_weights
+from fishray.predictors.convlstm import ConvLstmNetwork, load_keras_weights
+from fishray.predictors.convlstm_layer import ConvLstmLayer, keras_hard_sigmoid
 from fishray.predictors.inputs import DIFFERENCE, GREY, Inputs, SequenceInputs
 from fishray.predictors.network import NetworkPredictor
 from fishray.sequences import Sequence
@@ -71,7 +72,7 @@ def test_two_steps_of_one_pixel_by_hand():
     with torch.no_grad():
         layer.input.weight.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1))
         layer.recurrent.weight.copy_(torch.tensor([0.1, 0.2, 0.3, 0.4]).view(4, 1, 1, 1))
-    outputs, (hidden, cell) = layer(torch.tensor([0.5, -0.25]).view(1, 2, 1, 1, 1), None)
+    hidden, cell, maps, *_ = layer(torch.tensor([0.5, -0.25]).view(2, 1, 1, 1, 1), None)
 
     def sigmoid(x):
         return 1 / (1 + math.exp(-x))
@@ -81,7 +82,7 @@ def test_two_steps_of_one_pixel_by_hand():
     forget_1 = sigmoid(2 * -0.25 + 1 + 0.2 * hidden_0)  # its bias is 1 at first
     cell_1 = forget_1 * cell_0 + sigmoid(-0.25 + 0.1 * hidden_0) * math.tanh(3 * -0.25 + 0.3 * hidden_0)
     hidden_1 = sigmoid(4 * -0.25 + 0.4 * hidden_0) * math.tanh(cell_1)
-    assert outputs.flatten().tolist() == pytest.approx([hidden_0, hidden_1])
+    assert maps.flatten().tolist() == pytest.approx([hidden_0, hidden_1])
     assert (hidden.item(), cell.item()) == pytest.approx((hidden_1, cell_1))
 
 
@@ -89,9 +90,9 @@ def test_gates_may_be_hard():  # 0.2 · 0.5 + 0.5 and 0.2 · 2 + 0.5
     layer = ConvLstmLayer(1, 1, 1, ConvLstmSettings(kernel=1, gate="hard_sigmoid", bias=False))
     with torch.no_grad():
         layer.input.weight.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1))
-    outputs, (_, cell) = layer(torch.full((1, 1, 1, 1, 1), 0.5), None)
+    hidden, cell, *_ = layer(torch.full((1, 1, 1, 1, 1), 0.5), None)
     assert cell.item() == pytest.approx(0.6 * math.tanh(1.5))
-    assert outputs.item() == pytest.approx(0.9 * math.tanh(0.6 * math.tanh(1.5)))
+    assert hidden.item() == pytest.approx(0.9 * math.tanh(0.6 * math.tanh(1.5)))
 
 
 @pytest.mark.parametrize(
@@ -109,10 +110,20 @@ def test_gates_may_be_hard():  # 0.2 · 0.5 + 0.5 and 0.2 · 2 + 0.5
     ],
 )
 def test_each_layer_has_maps_of_the_expected_size(settings, maps):
-    logits, states = run(ConvLstmNetwork(ConvLstmSettings(**settings)), pixels())
+    logits, (states, _) = run(ConvLstmNetwork(ConvLstmSettings(**settings)), pixels())
     assert logits.shape == (1, 2)  # 8 frames in steps of 4
     assert [tuple(hidden.shape[1:]) for hidden, _ in states] == maps
     assert [tuple(cell.shape[1:]) for _, cell in states] == maps
+
+
+@pytest.mark.parametrize("memory", [0, 3])
+def test_the_last_steps_alone_are_as_they_are_among_all(memory):
+    settings = ConvLstmSettings(filters=(2,), frames_per_step=2, fuse_speed=True, memory=memory, checkpoint_steps=3)
+    network = ConvLstmNetwork(settings).eval()
+    inputs = Inputs(torch.rand((1, 16), generator=torch.Generator().manual_seed(1)), pixels(16))
+    whole, last = network(inputs, None)[0], network(inputs, None, 5)[0]
+    assert last.shape == (1, 3)
+    torch.testing.assert_close(last, whole[:, 5:])
 
 
 @pytest.mark.parametrize(
@@ -120,8 +131,8 @@ def test_each_layer_has_maps_of_the_expected_size(settings, maps):
 )
 def test_readout_by_hand(readout, features):
     network = ConvLstmNetwork(ConvLstmSettings(filters=(2,), readout=readout))
-    maps_bschw = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[3.0, 9.0], [5.0, 7.0]]])[None, None]
-    assert network._readout(maps_bschw).flatten().tolist() == features
+    maps_sbfhw = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[3.0, 9.0], [5.0, 7.0]]])[None, None]
+    assert network._readout(maps_sbfhw).flatten().tolist() == features
     assert network.head.in_features == len(features)
 
 
@@ -132,9 +143,9 @@ def test_readout_by_hand(readout, features):
 def test_the_frames_of_a_step_are_its_channels_in_order_of_time(channels, expected):
     network = ConvLstmNetwork(ConvLstmSettings(channels=channels, frames_per_step=4))
     values = torch.arange(16.0).view(1, 8, 2, 1, 1)  # frame t has grey level 2 t and difference 2 t + 1
-    steps = network._steps(Inputs(torch.zeros(1, 8), values))
+    steps = network._steps(values.unflatten(1, (2, 4)))
     assert steps[0, 0].flatten().tolist() == expected
-    assert steps[0, 1].flatten().tolist() == [value + 8 for value in expected]
+    assert steps[1, 0].flatten().tolist() == [value + 8 for value in expected]
 
 
 @pytest.mark.parametrize(("channels", "read"), [("frames", GREY), ("differences", DIFFERENCE)])

@@ -21,12 +21,16 @@ def test_whatever_happens_every_trial_ends_once_and_nothing_is_left(cluster, see
     storm = Storm(sweep, random)
     for _ in range(STRIKES):
         wanted = epochs(sweep) + random.randint(1, MOST_BETWEEN)
-        sweep.wait_for("some epochs more", lambda: storm.calm(1) or epochs(sweep) >= wanted, END_S)  # noqa: B023
+        sweep.wait_for("more epochs", lambda: storm.calm(1) or has_got_on(sweep, wanted), END_S)  # noqa: B023
         print(f"behind {epochs(sweep)} epochs: {storm.strike()}", flush=True)
     sweep.wait_for("the end", lambda: storm.calm(1) or sweep.status_now() == "finished", END_S)
     sweep.finish()
     assert_that_nothing_was_lost(sweep)
     assert left_behind(sweep, next_start_on=cluster.nodes) == []
+
+
+def has_got_on(sweep, wanted):
+    return epochs(sweep) >= wanted or sweep.status_now() == "finished"
 
 
 def epochs(sweep):

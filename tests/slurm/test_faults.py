@@ -117,7 +117,7 @@ def reasons(sweep):
 def test_a_sweep_survives_every_way_to_lose_its_driver(accounting_cluster):
     cluster = accounting_cluster
     options = ("--time=02:00:00", "--signal=B:USR1@40")
-    sweep = make(cluster, "drivers", 1000)  # more than it gets through meanwhile
+    sweep = make(cluster, "drivers", 200)  # more than it gets through meanwhile
     job = sweep.submit(*options)
     sweep.wait_for("the first end of a trial", lambda: of(sweep.run, "end"), END_S)
     kill_driver(sweep)

@@ -22,11 +22,13 @@ test-here: .venv/installed
 
 test-slurm: test-slurm-faults test-slurm-others
 
+FAULTS := tests/slurm/test_faults.py tests/slurm/test_hpc_alone.py tests/slurm/test_packing.py
+
 test-slurm-faults: .venv/installed
-	.venv/bin/pytest tests/slurm/test_faults.py
+	.venv/bin/pytest $(FAULTS)
 
 test-slurm-others: .venv/installed
-	.venv/bin/pytest tests/slurm --ignore=tests/slurm/test_faults.py
+	.venv/bin/pytest tests/slurm $(FAULTS:%=--ignore=%)
 
 test-gpu: .venv/installed
 	.venv/bin/pytest -m gpu

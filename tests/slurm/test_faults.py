@@ -1,11 +1,8 @@
 """What a sweep on Slurm survives: each of its workers lost in another way, and its driver too."""
 
-from random import Random
-
 import pytest
 from crashing import of
 from slurm_faults import (
-    Storm,
     block,
     cancel,
     cut_network,
@@ -24,13 +21,9 @@ from slurm_sweep import (
     START_S,
     SWEEP,
     SlurmSweep,
-    assert_that_nothing_was_lost,
     assert_that_the_journal_is_sound,
     left_behind,
 )
-
-STRIKES, CALM_S = 6, (2, 8)
-"""Of a storm, and between them; a sweep of 24 trials takes about a minute without."""
 
 FAREWELLS = {
     cancel: ({"left"}, {"lost"}, {"left", "lost"}),  # three seconds for a last epoch: some make it
@@ -124,7 +117,7 @@ def reasons(sweep):
 def test_a_sweep_survives_every_way_to_lose_its_driver(accounting_cluster):
     cluster = accounting_cluster
     options = ("--time=02:00:00", "--signal=B:USR1@40")
-    sweep = make(cluster, "drivers", 1000)  # more than it gets through meanwhile
+    sweep = make(cluster, "drivers", 200)  # more than it gets through meanwhile
     job = sweep.submit(*options)
     sweep.wait_for("the first end of a trial", lambda: of(sweep.run, "end"), END_S)
     kill_driver(sweep)
@@ -156,20 +149,3 @@ def test_a_sweep_survives_every_way_to_lose_its_driver(accounting_cluster):
     sweep.stop()
     assert_that_the_journal_is_sound(sweep)
     assert left_behind(sweep) == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_whatever_happens_every_trial_ends_once_and_nothing_is_left(cluster, seed):
-    sweep = make(cluster, f"storm-{seed}", 24)
-    sweep.submit()
-    random = Random(seed)
-    storm = Storm(sweep, random)
-    sweep.wait_for("its first epoch", lambda: of(sweep.run, "result"))
-    for _ in range(STRIKES):
-        print(f"{len(of(sweep.run, 'end'))} trials ended: {storm.strike()}", flush=True)
-        storm.calm(random.uniform(*CALM_S))
-    sweep.wait_for("the end", lambda: storm.calm(1) or sweep.status_now() == "finished", 2 * END_S)
-    sweep.finish()
-    assert_that_nothing_was_lost(sweep)
-    assert left_behind(sweep, next_start_on=cluster.nodes) == []

@@ -27,7 +27,7 @@ SCRIPT = CHECKOUT / "slurm" / "sweep.sh"
 
 START_S, END_S = 300, 900
 """Bounds for a loaded machine; a sweep's first trial starts after about 15 s."""
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.5
 
 TANK = {
     "simulate": {"minutes": 1.5, "fish": 3, "height": 48, "width": 64, "fps": 30},

@@ -1,5 +1,6 @@
 """What a dry run says of the cost of a sweep, by models that it has trained for a moment."""
 
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,9 @@ def print_forecast(prepared: "Prepared", console: "Console") -> None:
     say(console, f" measured on              {plural(len(probed), 'model')}, here, in {took}; closer: fishray bench")
 
 
-def no_forecast(sweep: str, console: "Console") -> None:
-    """Say why there is none where workers train."""
-    say(console, "")
-    say(console, f" forecast                 none: nothing is trained here; on a compute node: fishray bench {sweep}")
+def no_forecast(sweep: str) -> str:
+    """Why there is none where workers train."""
+    return f" forecast       none, as nothing is trained on this node; on a compute node: fishray bench {shlex.quote(sweep)}"
 
 
 def forecast_lines(found: "Forecast", has_gpus: bool) -> list[str]:

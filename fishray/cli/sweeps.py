@@ -227,12 +227,10 @@ def _print_dry_run(
         print_plan(describe(prepared), console)
         if words is None and probes:
             print_forecast(prepared, console)
-        elif words is not None:
-            no_forecast(words[1], console)
     else:
         print_without_data(sweep, console)
     if words is not None:
-        typer.echo("\n" + "\n".join(slurm.describe_workers(sweep)))
+        typer.echo("\n" + "\n".join([*slurm.describe_workers(sweep), no_forecast(words[1])]))
         if not slurm.print_jobs(sweep, path, words, Slurm(), console):
             typer.echo("\nNothing was started. Slurm would refuse it; when that is mended, look again.")
             return 1

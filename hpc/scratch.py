@@ -23,6 +23,10 @@ SHORT = Path("/tmp")
 """Where a path is short, whatever TMPDIR says: a socket's may have 107 bytes."""
 
 
+IN_MEMORY = Path("/dev/shm")
+"""What is kept there takes of a job's memory."""
+
+
 def scratch_root(within: Path | None = None) -> Path:
     """Directory for scratch on this node, readable to its user alone.
 
@@ -79,7 +83,10 @@ def remove_stale_scratch(within: Path | None = None) -> None:
     within
         Looked at besides the system's directory for temporary files.
     """
-    for root in {scratch_root(), scratch_root(SHORT), scratch_root(within)}:
+    roots = {scratch_root(), scratch_root(SHORT), scratch_root(within)}
+    if (IN_MEMORY / scratch_root().name).exists():
+        roots.add(scratch_root(IN_MEMORY))
+    for root in roots:
         for path in root.iterdir():
             _remove_if_unused(path)
 

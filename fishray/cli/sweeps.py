@@ -94,6 +94,9 @@ def tune(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say what would run, and start nothing.")
     ] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="With --dry-run: train a little first, to forecast the cost.")
+    ] = True,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, in a new run beside one that exists (NAME-2).")
     ] = False,
@@ -114,7 +117,8 @@ def tune(
 
     With --on slurm it submits a job that drives the sweep, and that one submits workers as they are needed; here it
     shows how they do, and Ctrl-C leaves them alone. Within a batch job it drives the sweep itself (slurm/sweep.sh).
-    --dry-run shows the jobs, and what Slurm says of them.
+    --dry-run shows the jobs, and what Slurm says of them. Without Slurm it trains each family's smallest and largest
+    model for a second, and forecasts what the sweep will cost.
 
     \b
       fishray tune sweeps/small.yaml
@@ -157,7 +161,7 @@ def tune(
         with driver_job.queued_again_if_told() if on_slurm and not submits else nullcontext():
             prepared = _prepare(loaded, found, slurm.worker_node(loaded) if on_slurm else None)
     if dry_run:
-        sys.exit(_print_dry_run(loaded, prepared, path, words if on_slurm else None, console))
+        sys.exit(_print_dry_run(loaded, prepared, path, words if on_slurm else None, console, probes=probe))
     if prepared is None or submits:
         sys.exit(slurm.submit_and_follow(loaded, path, words, Slurm(), console))
     workers = driver_job.open_workers(loaded, path, _command(words)) if on_slurm else None
@@ -204,20 +208,29 @@ def _command(words: list[str]) -> str:
 
 
 def _print_dry_run(
-    sweep: "Sweep", prepared: "Prepared | None", path: Path, words: list[str] | None, console: "Console"
+    sweep: "Sweep",
+    prepared: "Prepared | None",
+    path: Path,
+    words: list[str] | None,
+    console: "Console",
+    *,
+    probes: bool,
 ) -> int:
     """Say what would run, and with words for `tune` on Slurm, what would be submitted; gives the exit status."""
     from fishray.cli import slurm
+    from fishray.cli.forecasting import no_forecast, print_forecast
     from fishray.cli.printing import print_plan, print_without_data
     from fishray.tuning.plan import describe
     from hpc.slurm import Slurm
 
     if prepared:
         print_plan(describe(prepared), console)
+        if words is None and probes:
+            print_forecast(prepared, console)
     else:
         print_without_data(sweep, console)
     if words is not None:
-        typer.echo("\n" + "\n".join(slurm.describe_workers(sweep)))
+        typer.echo("\n" + "\n".join([*slurm.describe_workers(sweep), no_forecast(words[1])]))
         if not slurm.print_jobs(sweep, path, words, Slurm(), console):
             typer.echo("\nNothing was started. Slurm would refuse it; when that is mended, look again.")
             return 1

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fishray.sequences import Sequence
+from fishray.sequences.sequence import UnreadFrames
 
 GREY, DIFFERENCE = 0, 1
 BLOCK_FRAMES = 64  # fits a core's cache at common frame sizes
@@ -70,16 +71,18 @@ class SequenceInputs:
         self._speed_t = torch.from_numpy(sequence.known_speed).float().to(device)
         self._frames_thw: Tensor | None = None
         self._sums_tchw: Tensor | None = None
-        self._full_scale = 255.0
+        self._unread: UnreadFrames | None = None
+        self._downsample = downsample or 1
+        self._full_scale = 255.0 * self._downsample**2
         if downsample is not None:
             if sequence.frames is None:
                 raise ValueError(f"{sequence.recording} was loaded without frames")
-            frames_thw = _as_tensor(sequence.frames)
-            if downsample == 1:
-                self._frames_thw = frames_thw.to(device)
+            if isinstance(sequence.frames, UnreadFrames):
+                self._unread = sequence.frames
+            elif downsample == 1:
+                self._frames_thw = _as_tensor(sequence.frames).to(device)
             else:
-                self._full_scale = 255.0 * downsample**2
-                self._sums_tchw = _pooled_sums(frames_thw, downsample, device)
+                self._sums_tchw = _pooled_sums(_as_tensor(sequence.frames), downsample, device)
 
     @property
     def own_bytes(self) -> int:
@@ -115,10 +118,17 @@ class SequenceInputs:
     def _pixels(self, start: int, stop: int) -> Tensor | None:
         if self._sums_tchw is not None:
             return self._sums_tchw[start:stop].float() / self._full_scale
-        if self._frames_thw is None:
-            return None
         before = max(start - 1, 0)
-        frames_thw = self._frames_thw[before:stop].float() / self._full_scale
+        if self._unread is not None:
+            read_thw = _as_tensor(np.asarray(self._unread[before:stop])).to(self._device)
+            if self._downsample > 1:
+                sums_tchw = _pooled_sums(read_thw, self._downsample, self._device)
+                return sums_tchw[start - before :].float() / self._full_scale
+            frames_thw = read_thw.float() / self._full_scale
+        elif self._frames_thw is not None:
+            frames_thw = self._frames_thw[before:stop].float() / self._full_scale
+        else:
+            return None
         return torch.stack([frames_thw, _differences(frames_thw)], dim=1)[start - before :]
 
 

@@ -1,14 +1,36 @@
 """A split's piece of a recording, as plain arrays: all that predictors and training know of data."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fishray.signals.targets import UNDEFINED
+
+
+class UnreadFrames(ABC):
+    """Frames that are read when they are made an array (`numpy.asarray`); a slice of them is still unread."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, part: slice) -> Self: ...
+
+    @abstractmethod
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
+
+
+Frames = NDArray[np.uint8] | UnreadFrames
 
 
 @dataclass(frozen=True)
@@ -23,7 +45,7 @@ class Sequence:
     """Shape (T - 1,): ỹ; element t compares frames t and t + 1."""
     label: NDArray[np.int8]
     """Shape (T,): 0, 1, or undefined (-1) where the horizon is not wholly inside."""
-    frames: NDArray[np.uint8] | None
+    frames: Frames | None
     """Shape (T, H, W); None where no predictor reads frames."""
     look_back: int
 

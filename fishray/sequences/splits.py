@@ -4,14 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from collections.abc import Sequence as Ordered
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fishray.config.data import DataSettings
 from fishray.config.sweep import LabelSettings
 from fishray.errors import LabelError, RecordingError, SettingError
 from fishray.sequences.pieces import Fold, Piece, cut
-from fishray.sequences.sequence import Sequence, Sequences, valid_labels
+from fishray.sequences.sequence import Frames, Sequence, Sequences, valid_labels
 from fishray.signals.targets import burst_labels
 from fishray.signals.thresholds import suggest_threshold
 from fishray.store import Recording
@@ -19,7 +16,7 @@ from fishray.store import Recording
 RATES_ALIKE = 1.01
 """Frame rates that differ by less are one: 29.97 and 30 fps."""
 
-ReadFrames = Callable[[Recording], NDArray[np.uint8]]
+ReadFrames = Callable[[Recording], Frames]
 
 
 def load_sequences(
@@ -131,9 +128,7 @@ def _range_threshold(train: Ordered[tuple[Recording, int, int]], labels: LabelSe
     return suggested.value
 
 
-def _cut(
-    piece: Piece, look_back: int, labels: LabelSettings, threshold: float, frames: NDArray[np.uint8] | None
-) -> Sequence:
+def _cut(piece: Piece, look_back: int, labels: LabelSettings, threshold: float, frames: Frames | None) -> Sequence:
     recording, start, stop = piece
     speed = recording.speed[start : stop - 1]
     label = burst_labels(speed, labels.horizon_frames(recording.fps), labels.low_fraction, threshold)

@@ -1,7 +1,8 @@
 """What a sweep will cost, by what its smallest and largest models take here: a range, for nobody knows who goes on.
 
 At its cheapest the smallest trials pass every rung, at its dearest the largest do. Of n trials ASHA lets n /
-reduction_factor past a rung if the good ones come first, and more if they come in random order, as it cannot wait.
+reduction_factor past a rung if the good ones come first; it cannot wait for them, and lets more past if they come in
+random order: at its dearest the mean of that and a standard deviation more.
 """
 
 import math
@@ -141,7 +142,9 @@ def _going_on(count: int, search: SearchSettings, *, is_dear: bool) -> int:
         return count if is_dear else -(-count // 2)
     if not is_dear:
         return -(-count // search.reduction_factor)
-    return min(count, math.ceil(sum(_chance(before, search.reduction_factor) for before in range(count))))
+    chances = [_chance(before, search.reduction_factor) for before in range(count)]
+    spread = math.sqrt(sum(chance * (1 - chance) for chance in chances))
+    return min(count, math.ceil(sum(chances) + spread))
 
 
 def _chance(before: int, factor: int) -> float:

@@ -55,6 +55,8 @@ class Host:
         torch.set_num_threads(cpus)
         self.run = run
         self.sweep, self._begun_with = run.resolved()
+        self.notice = ""
+        """What there is to say of its data, to be said once."""
         self._resources = ExitStack()
         self._data: dict[bool, Sequences] = {}
         threading.Thread(target=self._end_with_parent, args=(os.getppid(),), name="parent", daemon=True).start()
@@ -68,11 +70,10 @@ class Host:
             If it is no longer what the sweep began with: a pattern may match a recording that came later.
         """
         if frames not in self._data:
-            read = None
-            if frames:
-                read = self._resources.enter_context(FrameCache(cache_key(self.run))).frames
+            cache = self._resources.enter_context(FrameCache(cache_key(self.run))) if frames else None
             recordings = find_recordings(self.sweep.data)
-            loaded = load_sequences(recordings, self.sweep.data, self.sweep.labels, read)
+            loaded = load_sequences(recordings, self.sweep.data, self.sweep.labels, cache.frames if cache else None)
+            self.notice = cache.notice if cache else ""
             if fingerprint(taken_from(recordings, loaded)) != self._begun_with["fingerprint"]:
                 raise StoreError(
                     f"{', '.join(map(str, self.sweep.data.stores))} has other recordings than when the sweep began; "
@@ -177,7 +178,9 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         limit_gpu_memory(granted["gpus"])
         data = self._host.data(frames=isinstance(config.settings, ConvLstmSettings))
         trainer = Trainer(config, data, device, self._host.sweep.search.metric)
-        return trainer, trainer.resume(checkpoint, granted["epochs"], granted["since"])
+        notices = (self._host.notice, trainer.resume(checkpoint, granted["epochs"], granted["since"]))
+        self._host.notice = ""
+        return trainer, "; ".join(filter(None, notices))
 
     def _free(self) -> None:
         if self._host is None:  # torch was not needed yet

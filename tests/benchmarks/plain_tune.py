@@ -10,7 +10,9 @@ import json
 import sys
 from pathlib import Path
 
-import ray
+from hpc.ray_cluster import ray_head  # before Ray itself: the same Ray as under `fishray tune`
+
+# isort: split
 from ray import tune
 
 from fishray.config.loader import load_sweep
@@ -39,19 +41,15 @@ def main():
     sweep = load_sweep(path)
     searcher = make_searcher(sweep)
     trials = [trial.model_dump_json() for name in sweep.families for trial in searcher.foreseen(name)]
-    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
-    results = tune.Tuner(
-        tune.with_resources(train, {"cpu": 1}),
-        param_space={"sweep": str(path), "trial": tune.grid_search(trials)},
-        tune_config=tune.TuneConfig(metric="validation_auc", mode="max"),
-        run_config=tune.RunConfig(storage_path=str(storage), verbose=0),
-    ).fit()
-    scores.write_text(
-        json.dumps({
-            json.loads(result.config["trial"])["id"]: list(result.metrics_dataframe["validation_auc"])
-            for result in results
-        })
-    )  # fmt: skip
+    with ray_head(cpus=2):
+        results = tune.Tuner(
+            tune.with_resources(train, {"cpu": 1}),
+            param_space={"sweep": str(path), "trial": tune.grid_search(trials)},
+            tune_config=tune.TuneConfig(metric="validation_auc", mode="max"),
+            run_config=tune.RunConfig(storage_path=str(storage), verbose=0),
+        ).fit()
+    found = {json.loads(result.config["trial"])["id"]: result.metrics["validation_auc"] for result in results}
+    scores.write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from fishray.runs.directory import provenance
 from fishray.store import new_recording, open_store
 from fishray.weights import BEST, under, write_weights
 
-COMMANDS = ["simulate", "ingest", "inspect", "train", "tune", "status", "report", "predict"]
+COMMANDS = ["simulate", "ingest", "inspect", "train", "tune", "bench", "status", "report", "predict"]
 IMPORTS = "import sys\ntry:\n    {}\nfinally:\n    print(sorted({{'torch', 'ray'}} & set(sys.modules)))"
 """A script that runs one statement and prints which of the two it has imported."""
 # Frames are a read-only memory map on purpose; networks copy from it and never write.
@@ -184,6 +184,21 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(fishray, sweep):
     assert rows["convlstm"][1:3] == ["2", str((8 * 9 + 1) * 8 + 2 * 9 * 8 + 5)]
     assert text.splitlines()[-1].startswith("Nothing was started.")
     assert sorted(Path().rglob("*")) == before
+
+
+def test_a_dry_run_forecasts_the_cost_by_models_that_it_has_trained_here(fishray, sweep):
+    text = fishray("tune", sweep, "--dry-run", *WHOLE)
+    forecast, _, disk, measured, *_ = text[text.index(" forecast ") :].splitlines()
+    assert "CPU-" in forecast
+    assert "files and folders" in disk
+    assert measured.startswith(" measured on              2 models, here, in ")
+
+
+def test_a_dry_run_trains_nothing_where_the_plan_is_enough(fishray, sweep, monkeypatch):
+    monkeypatch.delattr("fishray.training.learner.Learner.train_epoch")
+    text = fishray("tune", sweep, "--dry-run", "--no-probe", *WHOLE)
+    assert "forecast" not in text
+    assert text.splitlines()[-1].startswith("Nothing was started.")
 
 
 def test_a_setting_on_the_command_line_replaces_the_files(fishray, sweep):

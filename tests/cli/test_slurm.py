@@ -616,6 +616,9 @@ def test_a_dry_run_without_slurm_shows_the_jobs_and_makes_nothing_not_even_the_t
         " data           data/tank.zarr is not there yet: the driver simulates it first",
         " rungs          1 → 3 epochs, by validation auc",
     ]
+    assert (
+        " forecast       none, as nothing is trained on this node; on a compute node: fishray bench tiny.yaml" in output
+    )
     assert output.count("  → there is no Slurm here to ask") == 2
     assert f"  exec {Path(sys.executable).with_name('fishray')} tune tiny.yaml\n" in output
     assert f"  #SBATCH --comment={here / PATH / FOLDER}\n" in output

@@ -1,7 +1,9 @@
+import errno
 import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 
 from fishray.errors import RecordingError
 from fishray.sequences.cache import FrameCache
+from fishray.sequences.direct import StoredFrames
 from fishray.store import new_recording, open_store
 from hpc import scratch
+from hpc.memory import Memory
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +121,67 @@ def test_frames_that_are_still_mapped_outlive_their_file(recording):
     with FrameCache("run") as cache:
         frames = cache.frames(recording)
     assert np.array_equal(frames, recording.read_frames(0, 400))
+
+
+# too little room
+
+BYTES = 400 * 24 * 32
+"""Of the frames of a recording."""
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """Shared memory of this test's own."""
+    path = tmp_path / "memory"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Fill folders: no file in them gets room."""
+    folders = []
+
+    def reserve(descriptor, start, count):
+        if any(Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(folder) for folder in folders):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", reserve)
+    return folders
+
+
+def with_free(count):
+    return lambda: Memory(10 * count, count)
+
+
+def test_where_the_nodes_disk_is_full_frames_lie_in_shared_memory(recording, root, memory, full):
+    full.append(root)
+    counted = Counted(recording)
+    settings = {"shared_memory": memory, "memory": with_free(2 * BYTES)}
+    with FrameCache("run", **settings) as one, FrameCache("run", **settings) as other:
+        frames = one.frames(counted)
+        assert Path(frames.filename).is_relative_to(memory)
+        assert np.array_equal(other.frames(counted), recording.read_frames(0, 400))
+        assert counted.reads == [(0, 400)]
+        assert one.notice == ""
+    assert [path for path in (*root.rglob("*"), *memory.rglob("*")) if path.is_file()] == []
+
+
+@pytest.mark.parametrize("lacks", ["memory of the job", "shared memory"])
+def test_frames_that_fit_nowhere_are_read_from_the_store_and_it_is_said(recording, root, memory, full, lacks, caplog):
+    full += [root, memory] if lacks == "shared memory" else [root]
+    free = with_free(2 * BYTES if lacks == "shared memory" else 2 * BYTES - 1)
+    with FrameCache("run", shared_memory=memory, memory=free) as cache:
+        frames = cache.frames(recording)
+        assert isinstance(frames, StoredFrames)
+        assert frames.shape == (400, 24, 32)
+        assert np.array_equal(np.asarray(frames), recording.read_frames(0, 400))
+        assert cache.notice.startswith(
+            "the frames of tank-1 are read from the store, which takes longer: a copy takes 0 MB, "
+        )
+        assert "set TMPDIR to a folder on this node with more room" in cache.notice
+        assert [record.message.split(" are")[0] for record in caplog.records] == ["the frames of tank-1"]
+        assert [path.name for path in (root / "run").iterdir() if path.suffix] == []
 
 
 def test_a_recording_of_speed_alone_has_no_frames_to_share(tmp_path):

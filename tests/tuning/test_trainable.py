@@ -161,6 +161,18 @@ def test_what_a_process_has_imported_is_not_looked_through_again_at_the_next_res
     assert len(gc.get_objects()) < imported / 100
 
 
+def test_where_frames_have_no_room_a_process_says_so_once_and_trains_from_the_store(new_run, process, monkeypatch):
+    expected = process(granted(new_run(), "convlstm")).step()
+    monkeypatch.setattr("fishray.sequences.cache._fill", lambda *_: None)
+    run = new_run()
+    trainable = process(granted(run, "convlstm"))
+    result = trainable.step()
+    assert result["notice"].startswith("the frames of tank-1, tank-2, tank-3 are read from the store, which takes")
+    assert result["validation_auc"] == expected["validation_auc"]
+    trainable.reset_config(granted(run, "convlstm", 1))
+    assert trainable.step()["notice"] == ""
+
+
 def test_a_trial_that_raises_is_reported_with_its_traceback_and_the_next_one_runs(new_run, process):
     run = new_run()
     trainable = process(granted(run, "broken"))

@@ -66,6 +66,8 @@ def bench(
     from fishray.tuning.preparation import prepare
     from fishray.tuning.probing import models_of, probe
 
+    if settings and not sweep:
+        raise typer.BadParameter("there is no sweep whose settings it could replace", param_hint="--set")
     with ExitStack() as stack:
         if sweep:
             chosen = [*(settings or []), *([f"data.store={store}"] if store else [])]

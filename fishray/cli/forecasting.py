@@ -37,8 +37,8 @@ def print_forecast(prepared: "Prepared", console: "Console") -> None:
 
 def no_forecast(sweep: str) -> str:
     """Why there is none where workers train."""
-    command = f"fishray bench {shlex.quote(sweep)}"
-    return f" forecast       none, as nothing is trained on this node; on a compute node: {command}"
+    there = shlex.join(["fishray", "bench", sweep])
+    return f" forecast       none, as nothing is trained on this node; on a compute node: {there}"
 
 
 def forecast_lines(found: "Forecast", has_gpus: bool) -> list[str]:

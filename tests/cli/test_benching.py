@@ -103,3 +103,9 @@ def test_a_gpu_that_is_not_there_is_an_error(bench, sweep, monkeypatch):
     status, _, errors = bench(sweep, "--device", "cuda")
     assert status == 2
     assert "a GPU was asked for, but torch can use none here" in errors
+
+
+def test_settings_of_no_sweep_are_refused(bench):
+    status, _, errors = bench("--set", "data.look_back=90")
+    assert status == 2
+    assert "there is no sweep whose settings it could replace" in " ".join(errors.replace("│", " ").split())

@@ -20,6 +20,7 @@ import driver_rows  # noqa: E402
 import frame_rows  # noqa: E402
 import lstm_rows  # noqa: E402
 import signal_rows  # noqa: E402
+import sweep_rows  # noqa: E402
 from measuring import Plan  # noqa: E402
 from rich.console import Console  # noqa: E402
 from showing import agreements, as_json, describe_machine, table  # noqa: E402
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "speed": signal_rows.speed,
     "labels": signal_rows.labels,
     "lstm": lstm_rows.dense,
+    "trials": sweep_rows.small_trials,
     "driver": driver_rows.driver,
     "help": command_rows.showing_help,
 }

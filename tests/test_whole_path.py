@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from crashing import FAULTS
 from desk import END_S, START_S, desk_in, wait_for, wait_until_none_is_left
 
 from fishray import cli
@@ -362,10 +361,8 @@ def test_a_sweep_that_was_stopped_can_predict(stopped, fishray):
 
 
 def test_a_sweep_that_is_to_stop_while_its_first_attempts_wait_for_a_process_stops_in_good_order(swept, desk):
-    run, held = Run(desk.folder / "runs" / "waiting"), desk.folder / "held"
-    held.touch()
-    variables = {"PYTHONPATH": str(FAULTS), "FISHRAY_HOLD_WORKERS": str(held)}
-    process = desk.start("tune", "tiny.yaml", "--set", "name=waiting", **variables)
+    run = Run(desk.folder / "runs" / "waiting")
+    process = desk.start("tune", "tiny.yaml", "--set", "name=waiting")
     wait_for(lambda: list(run.path.glob("trials/*/attempt-1")), process, desk)
     process.send_signal(signal.SIGTERM)
     assert process.wait(END_S) == 128 + signal.SIGTERM, desk.log()

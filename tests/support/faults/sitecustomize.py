@@ -4,14 +4,12 @@ FISHRAY_FAULT says where and at which time, as ``checkpoint-write:3``; FISHRAY_F
 a byte each time, in whichever process: the command's own, or one of Ray's workers. FISHRAY_SEGFAULT and
 FISHRAY_NO_MEMORY name trials whose every process dies so when it saves. FISHRAY_HOLD names a file: while it is there,
 trials that have an epoch wait within the next, so that whoever looks at a sweep finds it in mid-course. FISHRAY_PAUSE
-says how long every epoch waits [s], as for a GPU, so that a sweep takes its time and little of the machine. While the
-file is there that FISHRAY_HOLD_WORKERS names, no process of Ray's that trains gets to its beginning.
+says how long every epoch waits [s], as for a GPU, so that a sweep takes its time and little of the machine.
 """
 
 import os
 import re
 import signal
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -122,9 +120,6 @@ def rename(source, target, **options):
     RENAME(source, target, **options)
 
 
-if any("default_worker.py" in word for word in sys.orig_argv):
-    while Path(os.environ.get("FISHRAY_HOLD_WORKERS", "/nowhere")).exists():
-        time.sleep(0.1)
 if any(name.startswith("FISHRAY_") for name in os.environ):
     os.fsync = sync
 if fault:

@@ -33,7 +33,7 @@ test-slurm-others: .venv/installed
 test-gpu: .venv/installed
 	.venv/bin/pytest -m gpu
 
-SEEDS ?= 101 102 103 104
+SEEDS ?= 201 202 203 204
 
 evidence: .venv/installed  # that sweeps and ingests cannot be lost; how true the tank is; who foresees its bursts
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_a_hundred_times.py

@@ -123,8 +123,8 @@ def test_a_display_shows_in_space_and_not_in_the_speed():
     assert np.median(speeds[True]) < np.median(speeds[False])
 
 
-def count_events(display: float) -> dict[str, int]:
-    tank = Tank(TankSettings(display=display))
+def count_events(**settings: float) -> dict[str, int]:
+    tank = Tank(TankSettings(**settings))
     for _ in range(3600):
         tank.step()
     events = tank.events_until(3600)
@@ -134,11 +134,31 @@ def count_events(display: float) -> dict[str, int]:
 
 
 def test_display_0_shows_no_chase_and_display_1_shows_all():
-    none, all_ = count_events(0), count_events(1)
+    none, all_ = count_events(display=0), count_events(display=1)
     assert none["chases"] > 10
     assert none["shown"] == none["bluffs"] == 0
     assert all_["chases"] == all_["shown"] > 10
     assert all_["bluffs"] == 0
+
+
+def test_the_rarer_encounters_the_fewer_chases():
+    rare, often = count_events(encounters=0.05), count_events(encounters=5)
+    assert 0 < rare["chases"] < 12  # no more than 0.05 a second, of which three quarters are chases
+    assert often["chases"] > 25
+
+
+def test_the_greater_the_alarm_the_faster_a_burst():
+    def speed_behind_chases(alarm: float) -> float:
+        tank, speeds = Tank(TankSettings(display=0, alarm=alarm, seed=1)), []
+        for _ in range(3600):
+            tank.step()
+            if tank.chasing is not None:
+                speeds.append(tank.speed_n.mean())
+        return np.mean(speeds)
+
+    calm, usual, alarmed = (speed_behind_chases(alarm) for alarm in (0, 2, 6))
+    assert calm < usual < alarmed
+    assert alarmed > 1.5 * calm
 
 
 @pytest.mark.parametrize(("display_s", "shortest", "longest"), [(0.9, 21, 33), (1.8, 42, 66)])
@@ -282,6 +302,8 @@ def test_another_container_is_refused_with_the_name_to_use(tmp_path):
         {"minutes": 0},
         {"display": 1.1},
         {"display_s": 0},
+        {"encounters": 0},
+        {"alarm": -1},
         {"height": 241},
         {"noise": -1},
         {"width": 48},

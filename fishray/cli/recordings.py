@@ -47,6 +47,12 @@ def simulate(
     display_s: Annotated[
         float, typer.Option(help="How long before: mean length of a display in seconds.", min=0.1)
     ] = 0.9,
+    encounters: Annotated[
+        float, typer.Option(help="How often two fish quarrel that are near each other [1/s].", min=0.01)
+    ] = 2.0,
+    alarm: Annotated[
+        float, typer.Option(help="How much more vigorously all swim as a chase begins, as a share.", min=0)
+    ] = 2.0,
 ) -> None:
     """Film a simulated tank of fish.
 
@@ -72,6 +78,8 @@ def simulate(
         noise=noise,
         display=display,
         display_s=display_s,
+        encounters=encounters,
+        alarm=alarm,
     )
     with frame_progress() as progress:
         simulate_tank(out, settings, lambda done, total: progress("simulating a tank", done, total))

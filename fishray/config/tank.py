@@ -36,6 +36,11 @@ class TankSettings(Settings):
     display_s
         How long before: the mean length of a display [s], give or take a fifth or so. The longer, the more slowly fins
         spread.
+    encounters
+        How often two fish that are near each other begin to quarrel while the group is at peace [1/s]. Where they are
+        rare, the time since the last burst does not tell when the next one comes.
+    alarm
+        How much more vigorously the whole group swims as a chase begins, as a share of how it swims at peace.
     """
 
     minutes: PositiveFloat = 8.0
@@ -49,6 +54,8 @@ class TankSettings(Settings):
     noise: NonNegativeFloat = 2.0
     display: float = Field(0.9, ge=0, le=1)
     display_s: PositiveFloat = 0.9
+    encounters: PositiveFloat = 2.0
+    alarm: NonNegativeFloat = 2.0
 
     @model_validator(mode="after")
     def _fish_can_turn(self) -> Self:

@@ -32,7 +32,6 @@ MOOD_S, MOOD_SD = 10.0, 0.36  # the group's common restlessness: a log-normal Or
 
 # Encounters
 NEAR = 3.0  # distance at which two fish may quarrel
-ENCOUNTER_RATE = 2.0  # [1/s] while two fish are near and the group is at peace
 CHASE_SHARE = 0.75  # of all encounters; the others come to nothing
 DISPLAY_SPREAD = (7 / 9, 11 / 9)  # how long a display may last, as a share of the mean
 CHASE_S = (0.3, 0.7)
@@ -40,7 +39,7 @@ PEACE_S = 0.8  # after an event, before the next
 FIN_SPREAD = 10 / 9  # mean displays in which fins spread wholly, steadily: their width tells how soon the chase comes
 FOLD_S = 0.16  # time constant with which they fold
 CALM = 0.2  # vigour of the two that display, against the others
-ALARM, ALARM_S = 2.0, 0.65  # how much more vigorous a burst makes the group, and how soon it calms down
+ALARM_S = 0.65  # how soon the group calms down after a burst
 STARTLE = 0.8  # share of the group that beats as a chase starts
 CHASE_VIGOUR = 1.3  # of the two that chase, against the others
 
@@ -85,6 +84,7 @@ class Tank:
         self._rng = np.random.default_rng(settings.seed)
         self._dt = 1 / settings.fps
         self._display_share, self._display_s = settings.display, settings.display_s
+        self._encounters, self._alarm_gain = settings.encounters, settings.alarm
         self._arena = Arena(settings)
         n = settings.fish
         self.frame = 0
@@ -141,7 +141,7 @@ class Tank:
 
     def _meet(self) -> None:
         """Let two fish that are near each other quarrel, now and then: what comes of it is drawn at once."""
-        if self._rng.random() >= ENCOUNTER_RATE * self._dt:
+        if self._rng.random() >= self._encounters * self._dt:
             return
         aggressor = int(self._rng.integers(len(self.heading_n)))
         distance_n = np.linalg.norm(self.position_n2 - self.position_n2[aggressor], axis=1)
@@ -182,7 +182,7 @@ class Tank:
     def _beat(self) -> None:
         """Tail beats: each gives thrust and a decision where to turn."""
         n = len(self.heading_n)
-        vigour_n = np.full(n, np.exp(self._mood) * (1 + ALARM * self._alarm))
+        vigour_n = np.full(n, np.exp(self._mood) * (1 + self._alarm_gain * self._alarm))
         display, chase = self.displaying, self.chasing
         if chase is not None:
             vigour_n[[chase.aggressor, chase.victim]] *= CHASE_VIGOUR

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 
 from fishray import __version__, cli
@@ -137,7 +138,7 @@ def test_simulate_takes_every_setting_of_a_tank(fishray, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {
         "minutes": 0.05, "fish": 3, "seed": 4, "fps": 10, "size": "96x128", "arena": "round", "body-lengths": 6,
-        "noise": 1.5, "display": 0.25, "display-s": 1.2,
+        "noise": 1.5, "display": 0.25, "display-s": 1.2, "encounters": 1.5, "alarm": 3.0,
     }  # fmt: skip
     taken = []
     monkeypatch.setattr("fishray.simulate.simulate", lambda out, settings, progress: taken.append(settings))
@@ -217,6 +218,7 @@ def run(sweep, make_trial):
     """A run with one untrained trial of each kind: the LSTM has ended, the ConvLSTM, for frames of 24x32, runs."""
     opened = Run.claim(Path("runs/tiny"))
     opened.write_sweep(load_sweep(sweep), provenance("fingerprint"))
+    torch.manual_seed(0)  # what they answer is not to hang on the tests before
     for number, trial in enumerate((make_trial("lstm", hidden=3), make_trial("convlstm", downsample=4))):
         opened.journal.append("trial", config=trial.model_dump(mode="json"))
         opened.journal.append("attempt", trial=trial.id, attempt=1)
@@ -248,7 +250,7 @@ def test_predict_judges_every_frame_with_a_whole_look_back(fishray, run, tank_st
     ]
     assert rows[0]["time_s"] == "0.767"  # frame 23 at 30 frames per second
     assert all(0 < float(row["probability"]) < 1 for row in rows)
-    assert len({row["probability"] for row in rows}) > 3  # of a network that has hardly learnt
+    assert len({row["probability"] for row in rows}) > 10
 
 
 def another_size(path):

@@ -35,7 +35,9 @@ def main():
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--display", type=float, nargs="+", default=[0.9])
-    parser.add_argument("--display-s", type=float, default=0.9)
+    for name in ("display_s", "encounters", "alarm"):
+        default = TankSettings.model_fields[name].default
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=default)
     parser.add_argument("--png", type=Path)
     chosen = parser.parse_args()
     print(f"{'':<24}{HEADER}")
@@ -43,7 +45,9 @@ def main():
     first = None
     for display in chosen.display:
         for seed in chosen.seeds:
-            settings = TankSettings(minutes=chosen.minutes, seed=seed, display=display, display_s=chosen.display_s)
+            telling = {"display": display, "display_s": chosen.display_s}
+            bursts = {"encounters": chosen.encounters, "alarm": chosen.alarm}
+            settings = TankSettings(minutes=chosen.minutes, seed=seed, **telling, **bursts)
             with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of its own has a peak of its own
                 speed, cpu_s, peak_mib = pool.apply(film, (settings,))
             first = speed if first is None else first

@@ -19,6 +19,7 @@ from ray import tune
 from fishray.config.sweep import Sweep
 from fishray.config.trial import ConvLstmSettings, TrialConfig
 from fishray.errors import FishrayError, ResourceError, RunError, StorageError, StoreError
+from fishray.files import storage_errors
 from fishray.runs import Run
 from fishray.runs.directory import UMASKS
 from fishray.runs.lease import check_generation
@@ -158,7 +159,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         checkpoint = Path(self._granted["checkpoint"])
         notice = ""
         if self._trainer is None:
-            self._words = words.open("w")
+            with storage_errors(words):
+                self._words = words.open("w")
             faulthandler.enable(self._words)
             self._trainer, notice = self._start(checkpoint)
             if self._trainer.last_score and self._trainer.epoch > self._granted["epochs"]:

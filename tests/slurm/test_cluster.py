@@ -265,7 +265,8 @@ def test_a_cluster_that_cannot_start_says_why_and_leaves_nothing(cluster, tmp_pa
     before = host()
     with (
         pytest.raises(
-            ClusterError, match=r"slurm(ctl)?d ended with 1(.|\n)*--- slurm(ctld|d)-\w+\.log(.|\n)*no-such-type"
+            ClusterError,
+            match=r"slurm(ctl)?d ended with 1(.|\n)*--- slurm(ctld-login|d-n[123])\.log(.|\n)*no-such-type",
         ),
         slurm_cluster(tmp_path / "second", settings={"SelectType": "select/no-such-type"}),
     ):

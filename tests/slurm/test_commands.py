@@ -144,7 +144,8 @@ def test_a_sweep_is_submitted_seen_from_any_node_left_alone_and_ends_well(cluste
 
 @pytest.mark.slow
 def test_stop_ends_this_run_alone_which_goes_on_by_the_command_that_it_prints(cluster):
-    sweep = make(cluster, "stopped", trials=2, search=ENDLESS)
+    sweep = make(cluster, "stopped", trials=2)
+    sweep.hold()
     beside = make(cluster, "beside", search=ENDLESS)
     beside.hold()
     other = cluster.run("sbatch", "--parsable", "--mem=100M", "--wrap=sleep 3600", user="ada").strip()
@@ -152,11 +153,15 @@ def test_stop_ends_this_run_alone_which_goes_on_by_the_command_that_it_prints(cl
     neighbour, person = Person(beside, *words), Person(sweep, *words)
     neighbour.job()
 
-    def stop(*options):
-        """Stop it when it has got on; the command that is printed to go on."""
+    def stop(*options, meanwhile=lambda: None):
+        """Stop it when a trial of this driver's runs; the command that is printed to go on."""
         job = person.job()
-        sweep.wait_for("an epoch of this driver's", lambda: "result" in events_of_last_driver(sweep))
-        said = sweep.command("stop", "runs/stopped", *options, timeout_s=END_S).splitlines()
+        sweep.wait_for("a trial", lambda: "attempt" in events_of_last_driver(sweep))
+        sweep.wait_for("an epoch", lambda: any(sweep.epochs().values()))
+        command = Person(sweep, "fishray", "stop", "runs/stopped", *options)
+        meanwhile()
+        status, said = command.end()
+        assert status == 0, said
         assert f"runs/stopped: ended its driver (job {job}) and 1 worker" in said
         assert sweep.jobs() == []
         assert cluster_files(sweep) == ["driver.json", "head.json"]
@@ -166,11 +171,17 @@ def test_stop_ends_this_run_alone_which_goes_on_by_the_command_that_it_prints(cl
         assert lines[-1] == f"It does not run. {said[-1].removeprefix('What was trained is kept. ')}"
         return shlex.split(said[-1].partition("Go on: ")[2])
 
-    go_on = stop("--wait", "0")
-    person = Person(sweep, *go_on)
-    assert stop() == go_on
+    def let_epochs_end():
+        sweep.wait_for("its last epochs", lambda: "stopping" in events_of_last_driver(sweep))
+        sweep.let_go_on()
+
+    person = Person(sweep, *stop("--wait", "0"))
+    person = Person(sweep, *stop(meanwhile=let_epochs_end))
     assert sweep.epochs_lost() == {}
-    assert_that_the_journal_is_sound(sweep)
+    person.job()
+    status, lines = person.end()
+    assert (status, lines[-1]) == (0, "Next: fishray report runs/stopped")
+    assert_that_nothing_was_lost(sweep)
     assert cluster.jobs()[other].state == "RUNNING"
     beside.a_busy_worker()
     assert beside.status_now() == "running"
@@ -219,7 +230,7 @@ def test_a_driver_that_is_requeued_before_it_begins_is_waited_for_and_when_it_fa
     for node in cluster.nodes:
         cluster.drain_node(node)
     cluster.run("scontrol", "requeue", job, user="ada")
-    person.wait_to_see(rf"Job {job} starts(.|\n)*Job {job} waits in the queue")
+    person.wait_to_see(rf"Job {job} waits in the queue \(BeginTime\)")
     for node in cluster.nodes:
         cluster.resume_node(node)
     status, lines = person.end()

@@ -21,6 +21,7 @@ from slurm_sweep import (
     START_S,
     SWEEP,
     SlurmSweep,
+    assert_that_nothing_was_lost,
     assert_that_the_journal_is_sound,
     left_behind,
 )
@@ -114,16 +115,14 @@ def reasons(sweep):
 
 
 @pytest.mark.slow
-def test_a_sweep_survives_every_way_to_lose_its_driver(accounting_cluster):
-    cluster = accounting_cluster
-    options = ("--time=02:00:00", "--signal=B:USR1@40")
+def test_a_sweep_survives_every_way_to_lose_its_driver(cluster):
     sweep = make(cluster, "drivers", 200)  # more than it gets through meanwhile
-    job = sweep.submit(*options)
+    job = sweep.submit()
     sweep.wait_for("the first end of a trial", lambda: of(sweep.run, "end"), END_S)
     kill_driver(sweep)
     cluster.wait_for_job(job, "FAILED", within_s=START_S)
     had = {*sweep.workers("pending", "joining", "running")}
-    job = sweep.submit(*options)  # the same command
+    sweep.submit()  # the same command
     sweep.wait_for("another driver", lambda: len(of(sweep.run, "sweep")) == 2)
     sweep.wait_for("its workers", lambda: sweep.workers("running"))
     assert {*sweep.workers("joining", "running")} <= had  # they have waited for it
@@ -138,14 +137,25 @@ def test_a_sweep_survives_every_way_to_lose_its_driver(accounting_cluster):
     sweep.wait_for("a fourth, by itself", lambda: len(of(sweep.run, "sweep")) == 4)
 
     sweep.a_busy_worker()
-    lost = of(sweep.run, "lost")
-    cluster.run("scontrol", "update", f"JobId={job}", "EndTime=now+70")  # it is told of that 40 s before, or sooner
-    sweep.wait_for("a fifth, by itself", lambda: len(of(sweep.run, "sweep")) == 5)
-    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=120")  # else the same again
-    assert of(sweep.run, "finish")[-1]["reason"] == "stopped by SIGUSR1"
-    assert of(sweep.run, "lost") == lost
-
-    sweep.a_busy_worker()
     sweep.stop()
     assert_that_the_journal_is_sound(sweep)
+    assert left_behind(sweep) == []
+
+
+@pytest.mark.slow
+def test_a_driver_whose_time_is_over_goes_on_by_itself(accounting_cluster):
+    cluster = accounting_cluster
+    sweep = make(cluster, "limit", 6)
+    sweep.hold()
+    job = sweep.submit("--time=02:00:00", "--signal=B:USR1@40")
+    sweep.a_busy_worker()
+    cluster.run("scontrol", "update", f"JobId={job}", "EndTime=now+70")  # it is told of that 40 s before, or sooner
+    sweep.wait_for("its last epochs", lambda: of(sweep.run, "stopping"))
+    sweep.let_go_on()
+    sweep.wait_for("another driver", lambda: len(of(sweep.run, "sweep")) == 2)
+    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=120")  # else the same again, and again
+    sweep.finish()
+    assert {each["reason"] for each in of(sweep.run, "finish")} == {"stopped by SIGUSR1", ""}
+    assert of(sweep.run, "lost") == []
+    assert_that_nothing_was_lost(sweep)
     assert left_behind(sweep) == []

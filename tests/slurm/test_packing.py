@@ -82,4 +82,6 @@ def test_what_a_killed_job_leaves_is_removed_by_the_next_worker(cluster, job):
             cluster.kill(process.pid)
     cluster.wait_for_job(job_id, {"FAILED", "NODE_FAIL", "CANCELLED"}, SOON_S)
     assert left.exists()
-    wait_until(lambda: cluster.run(sys.executable, "-c", sweep, node="n1", user="ada") or not left.exists())
+    wait_until(lambda: not cluster.processes("n1", daemons=False))  # what is dying still holds its files
+    cluster.run(sys.executable, "-c", sweep, node="n1", user="ada")
+    assert not left.exists()

@@ -283,9 +283,16 @@ def left_behind(sweep: SlurmSweep, within_s: float = START_S, next_start_on: Col
         found += [str(path) for path in files if not kept.match(path.name)]
         return [*found, *map(str, sweep.run.path.glob("tune-*"))]
 
-    until_s = time.monotonic() + within_s
-    while (found := remains()) and time.monotonic() < until_s:
-        for node in next_start_on:  # what is dying still holds its files
-            sweep.cluster.run(VENV / "bin" / "python", "-c", NEXT_START, node=node, folder=CHECKOUT)
-        time.sleep(1)
-    return found
+    def wait_while(what: Callable[[], list[Any]]) -> list[Any]:
+        until_s = time.monotonic() + within_s
+        while (found := what()) and time.monotonic() < until_s:
+            time.sleep(1)
+        return found
+
+    if next_start_on:  # what is dying still holds its files
+        wait_while(
+            lambda: [each for node in sweep.cluster.nodes for each in sweep.cluster.processes(node, daemons=False)]
+        )
+    for node in next_start_on:
+        sweep.cluster.run(VENV / "bin" / "python", "-c", NEXT_START, node=node, folder=CHECKOUT)
+    return wait_while(remains)

@@ -211,6 +211,14 @@ def test_storage_that_fails_is_no_fault_of_the_trial(new_run, process):
     assert trainable.step() == {"storage": f"{path} cannot be written (No such file or directory)"}
 
 
+def test_storage_that_has_failed_before_a_trial_begins_is_told_in_the_same_words(new_run, process):
+    run = new_run()
+    trainable = process(granted(run, "lstm"))
+    shutil.rmtree(run.trial_path(TRIAL))
+    path = run.checkpoint_path(TRIAL, 1).with_name("last-words")
+    assert trainable.step() == {"storage": f"{path} cannot be written (No such file or directory)"}
+
+
 def test_data_that_is_gone_is_no_fault_of_the_trial(new_run, process):
     run = new_run()
     sweep, made_with = run.resolved()

@@ -26,6 +26,7 @@ from fishray.predictors.network import sequence_inputs, to_arrays, to_tensors
 from fishray.sequences import Sequence, Sequences
 from fishray.training.learner import Learner
 from fishray.weights import BEST, Arrays, below, best_of, read_weights, under, write_weights
+from hpc.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ def choose_device(gpus: float) -> torch.device:
             "this machine's driver"
         )
     return torch.device("cuda")
+
+
+def take_cpus(cpus: int) -> None:
+    """Have this process compute with so many threads, and keep the memory of one training step for the next."""
+    torch.set_num_threads(cpus)
+    keep_freed_memory()
 
 
 class Trainer:

@@ -17,11 +17,12 @@ from fishray.predictors.inputs import Inputs, SequenceInputs
 from fishray.predictors.network import build_network
 from fishray.sequences import Sequence, Sequences
 from fishray.store import Recording
-from fishray.training import choose_device
+from fishray.training import choose_device, take_cpus
 from fishray.training.learner import Learner
 from fishray.tuning.node import gpu_share
 from fishray.tuning.preparation import Prepared
 from fishray.tuning.searchers import make_searcher
+from hpc.memory import give_back_freed_memory
 
 PIECE_CROPS, JUDGED_CROPS = 8, 2
 """Length of the piece that is trained on, and of that which is judged, in crops."""
@@ -106,7 +107,7 @@ def probe(
     for name, of_family in models.items():
         resources = prepared.sweep.families[name].resources
         share = gpu_share(resources, len(prepared.node.gpu_names)) if gpus is None else float(gpus)
-        torch.set_num_threads(resources.cpus)
+        take_cpus(resources.cpus)
         device = choose_device(share)
         for model in (of_family[0], of_family[-1]) if of_family[0].work < of_family[-1].work else of_family[:1]:
             tell(model.config)
@@ -250,6 +251,7 @@ def _forget_peak(device: torch.device) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        give_back_freed_memory()
         with suppress(OSError):  # not for us to write: then it is the peak since this process began
             Path("/proc/self/clear_refs").write_text("5")  # see proc(5)
 

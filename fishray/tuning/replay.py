@@ -14,7 +14,7 @@ from fishray.sequences import Sequences
 from fishray.sequences.recordings import find_recordings, taken_from
 from fishray.sequences.splits import load_sequences
 from fishray.store import fingerprint
-from fishray.training import Score, Trainer, choose_device
+from fishray.training import Score, Trainer, choose_device, take_cpus
 from fishray.tuning.node import gpu_share, this_node
 from fishray.tuning.single import with_data
 
@@ -184,7 +184,7 @@ def _another_device(on_gpu: Sequence[bool], device: torch.device) -> Iterator[st
 
 
 def _take_threads(result: Mapping[str, Any] | None, resources: Resources) -> None:
-    torch.set_num_threads((result or {}).get("cpus", resources.cpus))
+    take_cpus((result or {}).get("cpus", resources.cpus))
 
 
 def _one_digit(value: float) -> str:

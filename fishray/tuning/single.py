@@ -18,7 +18,7 @@ from fishray.sequences import Sequences
 from fishray.sequences.cache import FrameCache
 from fishray.sequences.recordings import find_recordings
 from fishray.sequences.splits import load_sequences
-from fishray.training import Report, Score, Trainer, choose_device, fit
+from fishray.training import Report, Score, Trainer, choose_device, fit, take_cpus
 from fishray.tuning.node import gpu_share, this_node
 from fishray.tuning.space import draw_trial
 
@@ -88,7 +88,7 @@ def with_data(sweep: Sweep, config: TrialConfig, use: Callable[[Sequences], Resu
 def _granted(sweep: Sweep, config: TrialConfig) -> torch.device:
     """Take what a trial of this family would get in a sweep: its threads and its device."""
     resources = sweep.families[config.family].resources
-    torch.set_num_threads(resources.cpus)
+    take_cpus(resources.cpus)
     return choose_device(gpu_share(resources, len(this_node().gpu_names)))
 
 

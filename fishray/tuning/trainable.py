@@ -30,6 +30,7 @@ from fishray.sequences.splits import load_sequences
 from fishray.store import fingerprint
 from fishray.tuning.driver import EPOCH_MARGIN, Attempt
 from fishray.tuning.node import Node, gpu_share
+from hpc.memory import give_back_freed_memory
 from hpc.settings import NODE_END
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class Host:
     """
 
     def __init__(self, run: Run, cpus: int):
-        import torch
+        from fishray.training import take_cpus
 
-        torch.set_num_threads(cpus)
+        take_cpus(cpus)
         self.run = run
         self.sweep, self._begun_with = run.resolved()
         self.notice = ""
@@ -197,6 +198,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
             self._words.close()
             self._words = None
         gc.collect()
+        give_back_freed_memory()
         gc.freeze()  # what survives is of the process: to look through all of torch and Ray again takes 0.3 s a trial
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

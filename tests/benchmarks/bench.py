@@ -16,6 +16,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_
 os.environ.update(dict.fromkeys(THREADS, "1"))  # before anything that reads them: everything is told per core
 
 import command_rows  # noqa: E402
+import convlstm_rows  # noqa: E402
 import driver_rows  # noqa: E402
 import frame_rows  # noqa: E402
 import lstm_rows  # noqa: E402
@@ -31,6 +32,10 @@ BENCHMARKS = {
     "ingest": frame_rows.ingesting,
     "speed": signal_rows.speed,
     "labels": signal_rows.labels,
+    "convlstm": convlstm_rows.steps,
+    "dense": convlstm_rows.dense,
+    "memory": convlstm_rows.memory,
+    "prediction": convlstm_rows.prediction,
     "lstm": lstm_rows.dense,
     "trials": sweep_rows.small_trials,
     "driver": driver_rows.driver,

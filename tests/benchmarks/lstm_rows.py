@@ -1,13 +1,12 @@
 """Training an LSTM on speed: a loss at every step of a crop, against one label for each window of 120 frames."""
 
 import numpy as np
-import torch
 from measuring import Goal, Plan, Row, measure
 
 from fishray.config.trial import LstmSettings, TrialConfig
 from fishray.sequences import Sequence, Sequences
 from fishray.signals.targets import burst_labels
-from fishray.training import Trainer, choose_device
+from fishray.training import Trainer, choose_device, take_cpus
 
 FRAMES, LOOK_BACK = 14_400, 120
 """Eight minutes, as in the demo."""
@@ -17,7 +16,7 @@ BATCHES = (8, 64)
 
 def dense(plan: Plan) -> list[Row]:
     """Labels that are trained on in a second."""
-    torch.set_num_threads(1)
+    take_cpus(1)
     return [_dense(plan, size) for size in BATCHES]
 
 

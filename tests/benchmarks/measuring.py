@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -97,9 +98,18 @@ class Row:
 
 
 def cpu_s() -> float:
-    """Seconds of CPU that this process and the children it has waited for have used."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    """Seconds of CPU that this process and its children have used, those that run and those it has waited for."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime + _running_children_s()
+
+
+def _running_children_s() -> float:
+    listed = [path.read_text().split() for path in Path("/proc/self/task").glob("*/children")]
+    ticks = 0
+    for child in chain(*listed):
+        fields = Path("/proc", child, "stat").read_text().rpartition(")")[2].split()
+        ticks += sum(map(int, fields[11:15]))  # user and system, of itself and of the children that it has waited for
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

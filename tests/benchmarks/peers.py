@@ -1,13 +1,16 @@
 """The ways of the original project, written from its published description, to be measured against.
 
-Its frames are image files; what they are needed for decodes them, each time anew.
+Its frames are image files; what they are needed for decodes them, each time anew. Its network gives one probability for
+each clip.
 """
 
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
 WHITE = 255
 
@@ -44,3 +47,25 @@ def burst_labels_loop(speed: NDArray[np.float64], horizon: int, low_fraction: fl
         spread = highest - lowest
         labels.append(int(spread >= threshold and speed[index] <= lowest + low_fraction * spread))
     return labels
+
+
+class NaiveConvLstm(nn.Module):
+    """A convolutional LSTM, each step one convolution of [x, h]; the maximum over the last map goes to a head."""
+
+    def __init__(self, channels: int, filters: int) -> None:
+        super().__init__()
+        self.filters = filters
+        self.cell = nn.Conv2d(channels + filters, 4 * filters, 3, padding="same")
+        self.head = nn.Linear(filters, 1)
+
+    def forward(self, clips_bschw: Tensor) -> Tensor:
+        """Logits, shape (b,)."""
+        batch, _, _, height, width = clips_bschw.shape
+        hidden = cell = clips_bschw.new_zeros(batch, self.filters, height, width)
+        for step_bchw in clips_bschw.unbind(1):
+            driven = self.cell(torch.cat([step_bchw, hidden], dim=1))
+            admit, keep, new, emit = driven.chunk(4, dim=1)
+            cell = torch.sigmoid(keep) * cell + torch.sigmoid(admit) * torch.tanh(new)
+            hidden = torch.sigmoid(emit) * torch.tanh(cell)
+        logits: Tensor = self.head(hidden.amax((2, 3)))[:, 0]
+        return logits

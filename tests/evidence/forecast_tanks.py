@@ -26,7 +26,7 @@ from matplotlib import pyplot as plt
 ROOT = Path(__file__).parents[2]
 SWEEP = ROOT / "sweeps" / "tank.yaml"
 SEEDS = [201, 202, 203, 204]
-"""Of tanks on which nothing was chosen; those from 0 on and from 101 on were used to make the simulator and the sweep."""
+"""Of tanks on which nothing was chosen; 0 to 3 and 101 to 104 were used to make the simulator and the sweep."""
 LSTM = "lstm"
 NEEDED = 3
 """Of four tanks."""

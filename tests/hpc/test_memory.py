@@ -1,8 +1,12 @@
+import ctypes
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from hpc.memory import Memory, memory_here
+from hpc.memory import Memory, give_back_freed_memory, keep_freed_memory, memory_here
 
 MB = 2**20
 
@@ -66,3 +70,41 @@ def test_a_job_that_has_used_up_its_memory_has_none_free(machine):
 def test_this_machine_has_memory():
     here = memory_here(Path("/"))
     assert 0 < here.free_bytes <= here.limit_bytes
+
+
+PAGES = """
+import json, resource, sys
+from pathlib import Path
+from hpc.memory import give_back_freed_memory, keep_freed_memory
+
+def pages():  # that the system had to find, for four blocks of 64 MB one after the other
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        bytearray(64 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def held_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 2**20
+
+usual = pages()
+assert keep_freed_memory()
+pages()
+kept, held = pages(), held_mb()
+give_back_freed_memory()
+print(json.dumps([usual, kept, held, held_mb()]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library is not glibc")
+def test_freed_memory_is_kept_for_what_comes_next_and_given_back_when_told():
+    said = subprocess.run([sys.executable, "-c", PAGES], check=True, capture_output=True, text=True).stdout
+    usual, kept, held, given_back = json.loads(said)
+    assert usual >= 4 * 64 // 2  # of 2 MB at most, each time anew
+    assert kept < usual / 10
+    assert held - given_back > 60
+
+
+def test_another_c_library_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert not keep_freed_memory()
+    give_back_freed_memory()

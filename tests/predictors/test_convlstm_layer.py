@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from fishray.config.trial import ConvLstmSettings
+from fishray.predictors import convlstm_layer
 from fishray.predictors.convlstm import ConvLstmNetwork
 from fishray.predictors.convlstm_layer import GROUP_STEPS, ConvLstmLayer
 from fishray.predictors.inputs import Inputs
@@ -38,9 +39,13 @@ def random():
     return torch.Generator().manual_seed(0)
 
 
+@pytest.mark.parametrize("maps", ["small", "large"])
 @pytest.mark.parametrize("state", ["given", "none"])
 @pytest.mark.parametrize("settings", [{}, {"gate": "hard_sigmoid", "bias": False}, {"kernel": 5}])
-def test_outputs_and_gradients_are_those_of_the_published_cell(random, settings, state):
+def test_outputs_and_gradients_are_those_of_the_published_cell(random, settings, state, maps, monkeypatch):
+    if maps == "large":  # a convolution for each gate
+        monkeypatch.setattr(convlstm_layer, "VECTOR", 1)
+        monkeypatch.setattr(convlstm_layer, "LARGE", 1)
     torch.manual_seed(0)
     layer = ConvLstmLayer(CHANNELS, FILTERS, 1, ConvLstmSettings(**settings))
     input_sbchw = torch.randn((STEPS, BATCH, CHANNELS, 6, 5), generator=random, requires_grad=True)

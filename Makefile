@@ -35,11 +35,12 @@ test-gpu: .venv/installed
 
 SEEDS ?= 201 202 203 204
 
-evidence: .venv/installed  # that sweeps and ingests cannot be lost; how true the tank is; who foresees its bursts
+evidence: .venv/installed  # that sweeps and ingests cannot be lost; how true the tank is; who foresees its bursts; what shorter gradients lose
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_a_hundred_times.py
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_an_ingest.py
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/tank_against_real.py --png runs/evidence/tank.png
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/forecast_tanks.py --seeds $(SEEDS)
+	PYTHONPATH=tests/support .venv/bin/python tests/evidence/truncate_gradients.py
 
 BENCH ?=
 

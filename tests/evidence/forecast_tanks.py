@@ -141,16 +141,21 @@ def difference(estimate):
 
 def write(path, tanks):
     """Everything, with what it was made by."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
     changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, check=True, capture_output=True, text=True)
     provenance = {
         "command": shlex.join(["python", *sys.argv]),
-        "commit": commit.stdout.strip(),
+        "commit": commit_here(),
         "uncommitted": changed.stdout.splitlines(),
         "sweep": SWEEP.read_text(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**provenance, "tanks": tanks}, indent=2) + "\n")
+
+
+def commit_here():
+    """What git calls the code that runs."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return commit.stdout.strip()
 
 
 def draw(tanks, path):

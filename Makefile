@@ -7,7 +7,7 @@ HAS_TORCH := $(shell $(PYTHON) -c "import torch, torchvision" 2>/dev/null && ech
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-here test-slurm test-slurm-faults test-slurm-others test-gpu evidence bench slurm-shell bench-slurm \
+.PHONY: demo test test-here test-slurm test-slurm-faults test-slurm-storms test-slurm-others test-gpu evidence bench slurm-shell bench-slurm \
 	lint format clean
 
 demo: .venv/installed
@@ -15,27 +15,31 @@ demo: .venv/installed
 	@$(FISHRAY) report runs/small
 
 test: .venv/installed  # those of Slurm beside the others: they wait for most of their time
-	@$(MAKE) --jobs=3 --output-sync=target test-slurm-faults test-slurm-others test-here
+	@$(MAKE) --jobs=4 --output-sync=target test-slurm-faults test-slurm-storms test-slurm-others test-here
 
 test-here: .venv/installed
 	.venv/bin/pytest --ignore=tests/slurm
 
-test-slurm: test-slurm-faults test-slurm-others
+test-slurm: test-slurm-faults test-slurm-storms test-slurm-others
 
 FAULTS := tests/slurm/test_faults.py tests/slurm/test_hpc_alone.py tests/slurm/test_packing.py
+STORMS := tests/slurm/test_storms.py tests/slurm/test_storage.py tests/slurm/test_privacy.py
 
 test-slurm-faults: .venv/installed
 	.venv/bin/pytest $(FAULTS)
 
+test-slurm-storms: .venv/installed
+	.venv/bin/pytest $(STORMS)
+
 test-slurm-others: .venv/installed
-	.venv/bin/pytest tests/slurm $(FAULTS:%=--ignore=%)
+	.venv/bin/pytest tests/slurm $(FAULTS:%=--ignore=%) $(STORMS:%=--ignore=%)
 
 test-gpu: .venv/installed
 	.venv/bin/pytest -m gpu
 
 SEEDS ?= 201 202 203 204
 
-evidence: .venv/installed  # that sweeps and ingests cannot be lost; how true the tank is; who foresees its bursts; what shorter gradients lose
+evidence: .venv/installed  # what cannot be lost, how true the tank is, who foresees its bursts, what shorter gradients lose
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_a_hundred_times.py
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/kill_an_ingest.py
 	PYTHONPATH=tests/support .venv/bin/python tests/evidence/tank_against_real.py --png runs/evidence/tank.png

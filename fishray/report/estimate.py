@@ -20,6 +20,15 @@ class Cost:
     full_cpu_hours: float
 
 
+@dataclass(frozen=True)
+class Rest:
+    """What a sweep is still expected to take after its last event."""
+
+    cpu_s: float
+    """Of training."""
+    wall_s: float
+
+
 def training_cost(state: RunState, sweep: Sweep) -> Cost:
     """Add up the CPU time of training; a trial without an epoch counts in full training as its family's mean.
 
@@ -62,14 +71,14 @@ def goes_on(state: RunState, sweep: Sweep, grown: Sequence[str]) -> str:
     parts.append(f"{trials - ended - begun:,} not begun")
     cost = training_cost(state, sweep)
     parts.append(f"{cpu_time(cost.cpu_hours)[0]} spent")
-    left_s = seconds_left(state, sweep)
-    if left_s:
-        parts.append(f"about {rough_time(left_s)} left")
+    left = what_is_left(state, sweep)
+    if left and left.wall_s:
+        parts.append(f"about {rough_time(left.wall_s)} left")
     return " · ".join(parts)
 
 
-def seconds_left(state: RunState, sweep: Sweep) -> float | None:
-    """Estimate how long a sweep still takes after its last event [s].
+def what_is_left(state: RunState, sweep: Sweep) -> Rest | None:
+    """Estimate what a sweep still takes after its last event, from the epochs that it has measured so far.
 
     Of n trials of a family, about n / reduction_factor^k pass the k-th rung (Li et al. 2020). What is left of their
     epochs is spread over the CPUs, and stretched by what start-up and waiting have cost so far.
@@ -99,12 +108,12 @@ def seconds_left(state: RunState, sweep: Sweep) -> float | None:
         left_s += _epochs_left(trials, family.trials, sweep) * fmean(cpu_s)
         demand += going_on * family.resources.cpus
     if not left_s:
-        return 0.0
+        return Rest(0.0, 0.0)
     workers = sum(worker["state"] == "running" for worker in state.workers.values()) or 1
     cpus: int = (state.facts.get("usable_cpus") or state.facts.get("cpus", 1)) * workers
     wall_s: float = state.updated_s - state.session_s
     overhead = min(MOST_OVERHEAD, max(1.0, wall_s * cpus / spent_s)) if spent_s else 1.0
-    return left_s / min(cpus, demand) * overhead
+    return Rest(left_s, left_s / min(cpus, demand) * overhead)
 
 
 def _of_family(state: RunState, name: str) -> list[TrialState]:

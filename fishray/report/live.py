@@ -14,11 +14,12 @@ from rich.text import Text
 
 from fishray.config.sweep import Family, Sweep
 from fishray.report.columns import BASELINE, BEST, GAP, OVER, Column, align, needed_width
-from fishray.report.estimate import seconds_left
+from fishray.report.estimate import training_cost, what_is_left
 from fishray.report.wording import (
     METRIC_NAMES,
     PERSISTENCE,
     clock,
+    cpu_time,
     footage,
     pack,
     plural,
@@ -211,10 +212,12 @@ def _header(state: RunState, sweep: Sweep, now_s: float, width: int) -> Iterator
     timing = f"{state.status} after {clock(state.updated_s - state.started_s)}"
     if state.status in GOING_ON:
         timing = clock(now_s - (state.started_s or now_s))
-        left_s = seconds_left(state, sweep) if state.status == "running" else None
-        left_s = (left_s or 0) - (now_s - state.updated_s)
-        if left_s > 0:
-            timing += f"  ~{rough_time(left_s)} left"
+        left = what_is_left(state, sweep) if state.status == "running" else None
+        left_s = left.wall_s - (now_s - state.updated_s) if left else 0.0
+        if left and left_s > 0:
+            spent = training_cost(state, sweep).cpu_hours
+            whole, so_far = cpu_time(spent + left.cpu_s / 3600, spent)
+            timing += f"  {so_far} of ~{whole}  ~{rough_time(left_s)} left"
     lines = pack(_facts(state, sweep), width)
     if len(lines[-1]) + GAP + len(timing) > width:
         lines.append("")

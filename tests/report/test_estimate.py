@@ -1,7 +1,7 @@
 import pytest
 
 from fishray.config.sweep import Sweep
-from fishray.report.estimate import seconds_left
+from fishray.report.estimate import Rest, what_is_left
 
 
 @pytest.fixture
@@ -15,13 +15,13 @@ def begun(new_run):
     return story
 
 
-def left(story) -> float | None:
+def rest(story) -> Rest | None:
     sweep: Sweep = story.run.resolved()[0]
-    return seconds_left(story.run.state(), sweep)
+    return what_is_left(story.run.state(), sweep)
 
 
 def test_nothing_is_promised_before_the_first_epoch(begun):
-    assert left(begun) is None
+    assert rest(begun) is None
 
 
 def test_what_is_left_are_the_epochs_that_halving_leaves(begun):
@@ -30,7 +30,7 @@ def test_what_is_left_are_the_epochs_that_halving_leaves(begun):
     begun.clock.now_s -= 10
     begun.epochs("lstm-0001", 0.7, epoch_s=10)
     # 9 trials to epoch 1, 3 to epoch 3, 1 to epoch 9: 21 epochs, 2 of them run; 10 s each on two CPUs
-    assert left(begun) == pytest.approx(19 * 10 / 2)
+    assert rest(begun) == Rest(pytest.approx(19 * 10), pytest.approx(19 * 10 / 2))
 
 
 def test_every_worker_that_runs_shares_what_is_left(begun):
@@ -41,14 +41,14 @@ def test_every_worker_that_runs_shares_what_is_left(begun):
     begun.clock.now_s -= 10
     begun.epochs("lstm-0001", 0.7, epoch_s=10)
     # the 19 epochs of 10 s of the test above, on four CPUs; half as much again, as 20 of 40 CPU-seconds were of use
-    assert left(begun) == pytest.approx(19 * 10 / 4 * 2)
+    assert rest(begun).wall_s == pytest.approx(19 * 10 / 4 * 2)
 
 
 def test_start_up_stretches_the_estimate(begun):
     begun.clock.now_s = begun.run.state().facts["time"] + 10
     begun.epochs("lstm-0000", 0.8, epoch_s=10)
     # 20 s gone on two CPUs for 10 CPU-seconds of training: four times as slow as training alone
-    assert left(begun) == pytest.approx(20 * 10 / 2 * 4)
+    assert rest(begun).wall_s == pytest.approx(20 * 10 / 2 * 4)
 
 
 def test_when_all_is_over_nothing_is_left(new_run):
@@ -58,4 +58,4 @@ def test_when_all_is_over_nothing_is_left(new_run):
     story.start("lstm-0000")
     story.epochs("lstm-0000", 0.8)
     story.end("lstm-0000")
-    assert left(story) == 0
+    assert rest(story) == Rest(0, 0)

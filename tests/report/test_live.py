@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -79,6 +80,13 @@ def test_elapsed_time_goes_on_between_events_and_the_rest_shrinks(picture):
     later = picture(120, after_s=9).splitlines()[0]
     assert first.split("GPU")[1] != later.split("GPU")[1]
     assert "left" in first
+
+
+def test_the_forecast_is_kept_current(picture):
+    """CPU time of training so far, of what it will have been in all by the epochs measured, and the time left."""
+    said = re.search(r"([\d.]+) of ~([\d.]+) CPU-(?:hours|minutes|seconds)  ~(.+) left", picture(140))
+    assert said
+    assert 0 < float(said[1]) < float(said[2])
 
 
 def test_a_long_silence_is_said(picture):

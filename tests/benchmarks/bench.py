@@ -24,7 +24,7 @@ import signal_rows  # noqa: E402
 import sweep_rows  # noqa: E402
 from measuring import Plan  # noqa: E402
 from rich.console import Console  # noqa: E402
-from showing import agreements, as_json, describe_machine, table  # noqa: E402
+from showing import agreements, as_json, as_markdown, describe_machine, table  # noqa: E402
 
 BENCHMARKS = {
     "clips": frame_rows.clips,
@@ -52,6 +52,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one round of small data: whether it runs, not how fast")
     parser.add_argument("--json", type=Path, help="write everything here as well")
+    parser.add_argument("--markdown", type=Path, help="write the table here as Markdown")
     parser.add_argument("--keras", type=Path, help="a Python with keras and tensorflow-cpu, to measure against them")
     chosen = parser.parse_args()
     rounds = 1 if chosen.quick else chosen.rounds
@@ -64,8 +65,14 @@ def main():
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     console.print(table(rows, machine), *agreements(rows), sep="\n")
     if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(as_json(rows, machine, rounds), indent=1) + "\n")
+        _write(chosen.json, json.dumps(as_json(rows, machine, rounds), indent=1) + "\n")
+    if chosen.markdown:
+        _write(chosen.markdown, as_markdown(rows, machine))
+
+
+def _write(path: Path, text: str):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 if __name__ == "__main__":

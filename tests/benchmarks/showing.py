@@ -12,6 +12,7 @@ from measuring import Figure, Goal, Row
 from rich.table import Table
 
 PACKAGES = ("torch", "numpy", "zarr", "av", "pillow", "ray")
+SENSES = {">=": "≥", "<=": "≤", "<": "<"}
 
 
 def table(rows: Iterable[Row], machine: dict[str, Any]) -> Table:
@@ -34,6 +35,25 @@ def table(rows: Iterable[Row], machine: dict[str, Any]) -> Table:
             end_section=True,
         )
     return made
+
+
+def as_markdown(rows: Iterable[Row], machine: dict[str, Any]) -> str:
+    """The same lines for a page, medians alone."""
+    versions = ", ".join(f"{name} {machine[name]}" for name in ("python", *PACKAGES) if name in machine)
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB; {versions}; "
+        f"commit {machine['commit']}.",
+        "",
+        "| what | fishray | beside | ratio | goal | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        beside = "" if row.peer is None else f"{_number(row.peer.median)}, {row.against}"
+        ratio = "" if row.ratio is None else _number(row.ratio.median)
+        goal = "" if row.goal is None else f"{SENSES[row.goal.sense]} {row.goal.bound:g}"
+        held = {True: "holds", False: "**missed**", None: ""}[row.holds]
+        lines.append(f"| {row.what} | {_number(row.ours.median)} {row.unit} | {beside} | {ratio} | {goal} | {held} |")
+    return "\n".join([*lines, ""])
 
 
 def agreements(rows: Iterable[Row]) -> list[str]:

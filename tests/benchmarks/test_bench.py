@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from measuring import Figure, Goal, Row, measure
 from peers import burst_labels_loop
-from showing import as_json
+from showing import as_json, as_markdown
 
 BENCH = Path(__file__).with_name("bench.py")
 
@@ -47,6 +47,16 @@ def test_rows_are_plain_json():
     first, second = told["rows"]
     assert (first["ratio"]["median"], first["goal"], first["holds"]) == (2, {"sense": ">=", "bound": 2}, True)
     assert (second["peer"], second["ratio"], second["holds"]) == (None, None, None)
+
+
+def test_a_page_says_what_holds_and_what_was_missed():
+    rows = [row((30.0,), Goal(">=", 2), (10.0,)), row((0.5,), Goal("<", 0.4)), row((1.0,), None)]
+    machine = {"cpu": "some", "cores": 2, "memory_gib": 8.0, "commit": "abc", "python": "3.11", "torch": "2.13"}
+    head, *_, first, second, third = as_markdown(rows, machine).splitlines()
+    assert head == "some, 2 cores, 8 GiB; python 3.11, torch 2.13; commit abc."
+    assert first == "| what | 30 frames/s | 10, another way | 3 | ≥ 2 | holds |"
+    assert second == "| what | 0.5 frames/s |  |  | < 0.4 | **missed** |"
+    assert third == "| what | 1 frames/s |  |  |  |  |"
 
 
 def test_the_loop_over_labels_knows_the_rule():

@@ -78,11 +78,11 @@ class ConvLstmSettings(TrainingSettings):
     """Units of an LSTM between readout and head, which remembers what whole maps gave; 0: none, as published."""
     warm_up: Literal["gradients", "no_gradients"] = "gradients"
     """Of a crop in mode dense: whether the loss is propagated back through the look-back before its judged steps, or it
-    only sets the state that they begin with, in a third less time."""
+    only sets the state that they begin with, in a sixth to a third less time."""
     checkpoint_steps: NonNegativeInt = 0
     """Keep what gradients need for so many steps at a time, and compute all others again: the same gradients in a
-    fraction of the memory and a quarter more time. 0 keeps all of them; so does `batch_norm`, for it needs whole crops.
-    """
+    fraction of the memory, and a tenth to a third more time. 0 keeps all of them; so does `batch_norm`, for it needs
+    whole crops."""
     augment: Literal["none", "flips", "affine"] = "none"
     """flips: horizontal, vertical or both; affine: flips with small rotations, shifts and brightness changes."""
 

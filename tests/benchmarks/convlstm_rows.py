@@ -7,7 +7,7 @@ a head. What they give and their gradients are compared before anything is measu
 import json
 import multiprocessing
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +34,7 @@ FRAMES_PER_STEP, STEPS, BATCH, FILTERS = 4, 30, 4, 16
 LOOK_BACK = FRAMES_PER_STEP * STEPS
 QUICK_SIZE = (12, 16)
 QUARTER = (30, 40)
-PUBLISHED = {"channels": "frames", "readout": "max", "readout_norm": False, "filters": (FILTERS,)}
+PUBLISHED: dict[str, object] = {"channels": "frames", "readout": "max", "readout_norm": False, "filters": (FILTERS,)}
 """Of the published form what costs time; like it, with one label for each clip."""
 CELL = "the naive cell"
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -78,7 +78,7 @@ def _dense(plan: Plan, size: tuple[int, int]) -> Iterator[Row]:
     works: dict[str, Work] = {"naive": Clips(size).naive_step}
     for warm_up in forms:
         for precision in PRECISIONS:
-            network = learner(size, warm_up=warm_up, precision=precision, steps_per_epoch=1)
+            network = learner(size, PUBLISHED | {"warm_up": warm_up, "precision": precision, "steps_per_epoch": 1})
             works[f"{warm_up} {precision}"] = lambda network=network: network.train_epoch(1)[1]  # type: ignore[misc]
     found = measure(works, plan.rounds)
     for warm_up, (words, goal) in forms.items():
@@ -90,14 +90,16 @@ def _dense(plan: Plan, size: tuple[int, int]) -> Iterator[Row]:
 
 
 def memory(plan: Plan) -> list[Row]:
-    """What a dense training step adds to the memory of a process, at most."""
+    """What a dense training step of four crops adds to the memory of a process, at most."""
     size = QUICK_SIZE if plan.quick else SMALL
-    forms = {"": ({}, 1.6), ", checkpoint_steps: 6": ({"checkpoint_steps": 6}, 0.5)}
+    networks = {"by default": {}, "16 filters, bfloat16": PUBLISHED | {"precision": "bfloat16"}}
     rows = []
-    for words, (settings, most) in forms.items():
-        with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of its own has a peak of its own
-            peak_gib = pool.apply(step_gib, (size, settings))
-        rows.append(Row(f"memory of a dense ConvLSTM step{words}", "GiB", Figure((peak_gib,)), Goal("<=", most)))
+    for words, settings in networks.items():
+        for kept, (steps, most) in {"": (0, 1.6), ", checkpoint_steps: 6": (6, 0.5)}.items():
+            with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of its own has a peak of its own
+                peak_gib = pool.apply(step_gib, (size, settings | {"checkpoint_steps": steps}))
+            what = f"memory of a dense ConvLSTM step, {words}{kept}"
+            rows.append(Row(what, "GiB", Figure((peak_gib,)), Goal("<=", most)))
     return rows
 
 
@@ -105,7 +107,7 @@ def prediction(plan: Plan) -> list[Row]:
     """A probability for every frame of a recording."""
     take_cpus(1)
     size = QUICK_SIZE if plan.quick else QUARTER
-    trained = learner(size, precision="float32", steps_per_epoch=2 if plan.quick else 60)
+    trained = learner(size, PUBLISHED | {"steps_per_epoch": 2 if plan.quick else 60})
     trained.train_epoch(1)
     predictor, clips = trained.predictor, Clips(size)
     sequence = piece(size, LOOK_BACK + (64 if plan.quick else 1024))
@@ -113,7 +115,7 @@ def prediction(plan: Plan) -> list[Row]:
     apart = np.abs(modes["stateful"] - modes["clip"])
     found = measure(
         {
-            "stateful": lambda: np.isfinite(predictor.predict(sequence, "stateful")).sum(),
+            "stateful": lambda: int(np.isfinite(predictor.predict(sequence, "stateful")).sum()),
             "clips": clips.naive_prediction,
         },
         plan.rounds,
@@ -262,10 +264,10 @@ class Clips:
         return len(logits_b)
 
 
-def learner(size: tuple[int, int], **settings: object) -> Learner:
-    """A dense network of 16 filters that has not learnt yet, on frames of a tank."""
+def learner(size: tuple[int, int], settings: Mapping[str, object]) -> Learner:
+    """A dense network that has not learnt yet, on frames of a tank."""
     sequence = piece(size, 2400)
-    chosen = ConvLstmSettings.model_validate(PUBLISHED | settings)
+    chosen = ConvLstmSettings.model_validate(settings)
     config = TrialConfig(id="convlstm-0000", family="convlstm", number=0, seed=0, settings=chosen)
     return Trainer(config, Sequences((sequence,), (sequence,)), choose_device(0)).learners[0]
 
@@ -285,7 +287,7 @@ def small_frames(size: tuple[int, int], count: int):
 def step_gib(size: tuple[int, int], settings: dict[str, object]) -> float:
     """Peak memory that one dense step adds to what its network and its frames took before [GiB]."""
     take_cpus(1)
-    network = learner(size, precision="float32", steps_per_epoch=1, **settings)
+    network = learner(size, settings | {"steps_per_epoch": 1})
     before = _status_kib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     network.train_epoch(1)

@@ -55,6 +55,7 @@ def train(seed, folder):
         for form, warm_up in FORMS.items()
     }
     sweep["search"]["searcher"] = "grid"
+    sweep["report"] = {"leaders": len(FORMS) * len(RATES)}
     sweep["name"] = f"truncate-{seed}"
     sweep["data"] |= {"store": str((folder / f"tank-{seed}.zarr").resolve())}
     sweep["data"]["simulate"] |= {"seed": seed}

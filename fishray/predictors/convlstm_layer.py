@@ -114,7 +114,7 @@ class ConvLstmLayer(nn.Module):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else input_sbchw.dtype
         stride, padding = self.input.stride[0], int(self.input.padding[0])
         filters, pixels = self.recurrent.in_channels, input_sbchw[0, :, 0].numel() // stride**2
-        parts = 1 if filters % VECTOR or pixels < LARGE else 4
+        parts = 4 if kind == "cpu" and pixels >= LARGE and filters % VECTOR == 0 else 1
         plan = Plan(stride, padding, self.gate, dtype, torch.is_grad_enabled(), give, parts)
         hidden, cell = state or (None, None)
         with torch.autocast(kind, enabled=False):

@@ -49,7 +49,7 @@ evidence: .venv/installed  # what cannot be lost, how true the tank is, who fore
 BENCH ?=
 
 bench: .venv/installed  # how fast fishray is, beside other ways of doing the same; some of it: BENCH="--only labels"
-	PYTHONPATH=tests/support .venv/bin/python tests/benchmarks/bench.py --json runs/bench.json $(BENCH)
+	PYTHONPATH=tests/support .venv/bin/python tests/benchmarks/bench.py --json runs/bench.json --markdown runs/bench.md $(BENCH)
 
 slurm-shell: .venv/installed  # a Slurm of three nodes on this machine, and a shell on its login node; needs root
 	tests/slurm/install.sh

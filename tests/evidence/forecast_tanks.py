@@ -73,14 +73,7 @@ def compare(seed, run):
     """Scores and paired differences of one run, as plain values."""
     state, ranking = run.standing(), rank(run)
     sweep, _ = run.resolved()
-    test = run.read_predictions()["test"]
-    result = bootstrap_auc(
-        test.label,
-        test.probability,
-        block_frames=ranking.test.block_frames,
-        resamples=sweep.report.resamples,
-        seed=sweep.seed,
-    )
+    result = on_test(run, ranking)
     best = {trial.config.family: trial.config.id for trial in reversed(state.ranked(sweep.search.metric))}
     order = [row.predictor for row in ranking.rows]
     trained = [name for name in order if name in best.values()]
@@ -109,6 +102,19 @@ def compare(seed, run):
         "training_s": {name: training_s(state, name) for name in sweep.families},
         "elapsed_s": state.earlier_s + state.updated_s - state.session_s,
     }
+
+
+def on_test(run, ranking):
+    """AUC on test of all that were scored there, with every paired difference, as in the report."""
+    sweep, _ = run.resolved()
+    test = run.read_predictions()["test"]
+    return bootstrap_auc(
+        test.label,
+        test.probability,
+        block_frames=ranking.test.block_frames,
+        resamples=sweep.report.resamples,
+        seed=sweep.seed,
+    )
 
 
 def training_s(state, family):

@@ -14,9 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
-from forecast_tanks import ROOT, SWEEP, commit_here, difference, interval
+from forecast_tanks import ROOT, SWEEP, commit_here, difference, interval, on_test, training_s
 
-from fishray.evaluation.bootstrap import bootstrap_auc
 from fishray.report.ranking import rank
 from fishray.runs import Run
 
@@ -70,27 +69,15 @@ def train(seed, folder):
 def compare(seed, run):
     """Each truncated trial against the full one of the same learning rate."""
     ranking, state = rank(run), run.standing()
-    sweep, _ = run.resolved()
-    test = run.read_predictions()["test"]
-    result = bootstrap_auc(
-        test.label,
-        test.probability,
-        block_frames=ranking.test.block_frames,
-        resamples=sweep.report.resamples,
-        seed=sweep.seed,
-    )
+    result = on_test(run, ranking)
     named = {
         (trial.config.family, trial.config.settings.learning_rate): trial.config.id for trial in state.trials.values()
-    }
-    epoch_s = {
-        form: sum(each["epoch_s"] for name in of for each in state.trials[name].results.values())
-        for form, of in ((form, [named[form, rate] for rate in RATES]) for form in FORMS)
     }
     pairs = [(named["full", rate], named["truncated", rate]) for rate in RATES]
     return {
         "seed": seed,
         "test": str(ranking.test),
-        "training_s": epoch_s,
+        "training_s": {form: training_s(state, form) for form in FORMS},
         "trials": [
             {
                 "learning_rate": rate,

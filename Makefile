@@ -23,7 +23,7 @@ test-here: .venv/installed
 test-slurm: test-slurm-faults test-slurm-storms test-slurm-others
 
 FAULTS := tests/slurm/test_faults.py tests/slurm/test_hpc_alone.py tests/slurm/test_packing.py
-STORMS := tests/slurm/test_storms.py tests/slurm/test_storage.py tests/slurm/test_privacy.py
+STORMS := tests/slurm/test_storms.py
 
 test-slurm-faults: .venv/installed
 	.venv/bin/pytest $(FAULTS)

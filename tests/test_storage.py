@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from desk import END_S, START_S, desk_in, wait_for, wait_until_none_is_left
 from mounts import mount_namespace
+from sealing import seal_command
 
 from fishray.runs import Journal
 
@@ -88,8 +89,7 @@ def test_a_sweep_survives_a_disk_that_is_full_then_read_only_then_gone(lab):
     process = begin(lab)
     wait_for(lambda: len(epochs(lab, 2)) > 2, process, desk)
     assert epochs(lab, 2)[0] == len(first) + 1  # the last epoch was saved, or it is trained again; none is left out
-    namespace.run("mount", "--bind", disk, runs)
-    namespace.run("mount", "-o", "remount,bind,ro", runs)
+    namespace.run(*seal_command(disk, runs))
     status, said, left = end_of(process, lab)
     assert (status, left, parts(lab)) == (2, [], [])
     assert "cannot be written (Read-only file system)" in said

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from sealing import seal_command
 from slurm_cluster import slurm_cluster
 from slurm_sweep import SWEEP, SlurmSweep, assert_that_nothing_was_lost
 
@@ -44,8 +45,7 @@ def unfill(cluster, disk):
 def seal(cluster, disk):
     """Put a read-only view of it over it, on every node: what is open stays open."""
     for node in ("login", *cluster.nodes):
-        cluster.run("mount", "--bind", disk, disk, node=node)
-        cluster.run("mount", "-o", "remount,bind,ro", disk, node=node)
+        cluster.run(*seal_command(disk, disk), node=node)
 
 
 def unseal(cluster, disk):

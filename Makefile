@@ -7,8 +7,8 @@ HAS_TORCH := $(shell $(PYTHON) -c "import torch, torchvision" 2>/dev/null && ech
 
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-here test-slurm test-slurm-faults test-slurm-storms test-slurm-others test-gpu evidence bench slurm-shell bench-slurm \
-	lint format clean
+.PHONY: demo test test-here test-slurm test-slurm-faults test-slurm-storms test-slurm-others test-gpu evidence \
+	bench slurm-shell bench-slurm lint format clean
 
 demo: .venv/installed
 	@test -e runs/small/predictions.zarr || $(FISHRAY) tune sweeps/small.yaml

@@ -1,4 +1,4 @@
-"""How much memory this process may use: what the machine has, within what its job was given (control groups)."""
+"""Memory of this process: how much its machine and its job (control groups) let it have, and what it keeps unused."""
 
 import ctypes
 from collections.abc import Iterator
